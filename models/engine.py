@@ -1,0 +1,97 @@
+"""What an engine is: prompt ids in, chunks of text and ids out. Knows nothing of characters, sessions or HTTP."""
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from models.renderer import Renderer
+
+FinishReason = Literal["stop", "length", "abort"]
+
+
+class EngineError(Exception):
+    """The engine failed on this request; others go on."""
+
+
+class EngineDeadError(EngineError):
+    """The engine is gone and doesn't come back: every request ends, and the process should exit."""
+
+
+class InvalidRequest(ValueError):
+    """The engine refuses these parameters; the message says which and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """What the reply must look like: one of a JSON schema, any JSON object, a regular expression, or a choice."""
+
+    json_schema: Mapping[str, Any] | None = None
+    json_object: bool = False
+    regex: str | None = None
+    choice: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """How to sample, in OpenAI's and vLLM's terms. `top_k` 0 is off, `logprobs` counts alternatives."""
+
+    max_tokens: int
+    min_tokens: int = 0
+    n: int = 1
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    ignore_eos: bool = False
+    logprobs: int | None = None
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    constraint: Constraint | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """One token of the reply with its log-probability, and the likeliest alternatives, best first."""
+
+    token: str
+    logprob: float
+    top: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(slots=True)
+class Chunk:
+    """What choice `index` said since its last chunk. `token_ids` end with the stop token where there was one."""
+
+    index: int
+    text: str
+    token_ids: Sequence[int]
+    finish_reason: FinishReason | None = None
+    cached_tokens: int = 0
+    logprobs: Sequence[TokenLogprob] = ()
+
+
+class Engine(Protocol):
+    """One model, ready to generate.
+
+    `generate` yields until every choice has a finish reason. Closing the generator, or cancelling its task, aborts the
+    request in the engine. It raises InvalidRequest before the first chunk, EngineError or EngineDeadError at any time.
+    """
+
+    model: str
+    max_model_len: int
+    renderer: Renderer
+
+    def generate(
+        self, prompt_token_ids: list[int], params: SamplingParams, *, request_id: str, cache_salt: str | None = None
+    ) -> AsyncGenerator[Chunk]:
+        """Stream the reply to a prompt. `cache_salt` keeps one tenant's prefix cache from being seen by another."""
+
+    def error(self) -> Exception | None:
+        """Why the engine is dead, or None while it lives."""
+
+    async def close(self) -> None:
+        """Abort what runs and free the engine."""

@@ -1,0 +1,126 @@
+"""The layout of a prompt: card, user and turns become head, history and tail.
+
+- head: everything that stays the same for a whole session, as one system message.
+- history: the turns, as the exact ids they were rendered or generated with.
+- tail: what changes each turn, as a system message just before the last message of the user's.
+
+So a prompt without its tail is a prefix of the next one, and the engine's KV cache is read instead of computed. When
+the budget is full the history is cut once, in a block, at a turn of the user's; the next cut is many turns away.
+"""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from characters.card import DEFAULT_USER, CharacterCard
+from models.renderer import Renderer, Turn
+
+# What a cut leaves of the room that history has. Lower: rarer cuts, shorter memory.
+KEEP_SHARE = 0.6
+
+OPENING = "You are {{char}}, talking with {{user}}. You stay {{char}} from the first word to the last."
+CLOSING = (
+    "Speak as {{char}} speaks, from what is written above and what has been said, and from nothing else. "
+    "What {{char}} doesn't know, {{char}} doesn't make up. Mean {{user}} no harm."
+)
+
+
+class PromptTooLong(ValueError):
+    """What must be in the prompt doesn't fit. `needed_tokens` and `limit_tokens` say by how much."""
+
+    def __init__(self, needed_tokens: int, limit_tokens: int, what: str) -> None:
+        super().__init__(
+            f"{what} needs {needed_tokens} tokens, and {limit_tokens} fit into the model's context "
+            "beside the reply"
+        )
+        self.needed_tokens = needed_tokens
+        self.limit_tokens = limit_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class UserPersona:
+    """Who the user plays."""
+
+    name: str = DEFAULT_USER
+    persona: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """Ids to send to the engine. `start` counts the turns of the history that were left out."""
+
+    token_ids: list[int]
+    start: int
+
+
+def head_text(card: CharacterCard, user: UserPersona = UserPersona(), extra: str = "") -> str:
+    """The system message of a conversation with `card`; sections that have nothing to say are left out.
+
+    The card's `system_prompt` stands in for our opening, which it can quote as `{{original}}`. `extra` is what a client
+    sent as its own system message.
+    """
+    data = card.data
+    sections = [
+        ("", data.system_prompt or OPENING),
+        ("Persona", card.persona),
+        ("Character Profile", card.profile.lines() if card.profile else ""),
+        ("Description", data.description),
+        ("Personality", data.personality),
+        ("Scenario", data.scenario),
+        ("About {{user}}", user.persona),
+        ("Example Dialogue", data.mes_example),
+        ("Instructions", extra),
+        ("", CLOSING),
+    ]
+    original = card.expand(OPENING, user.name)
+    blocks = [f"# {title}\n{text.strip()}" if title else text.strip() for title, text in sections if text.strip()]
+    return card.expand("\n\n".join(blocks), user.name, original)
+
+
+def tail_text(card: CharacterCard, user: UserPersona = UserPersona()) -> str:
+    """What is said to the model anew before each message of the user's: the card's post-history instructions."""
+    return card.expand(card.data.post_history_instructions.strip(), user.name)
+
+
+def build_prompt(
+    renderer: Renderer,
+    head: Sequence[int],
+    turns: Sequence[Turn],
+    *,
+    tail: Sequence[int] = (),
+    limit_tokens: int,
+    start: int = 0,
+) -> Prompt:
+    """Prompt ids for the next reply: head, `turns[start:]`, with the tail before the last turn of the user's.
+
+    When that exceeds `limit_tokens`, history is cut to KEEP_SHARE of its room and the new `start` is returned, to be
+    passed from then on. Raises PromptTooLong when head, tail and the last exchange alone don't fit.
+    """
+    last_user = next((index for index in reversed(range(len(turns))) if turns[index].role == "user"), len(turns))
+    start = min(start, last_user)
+    ids = _render(renderer, head, turns, tail, start, last_user)
+    if len(ids) <= limit_tokens:
+        return Prompt(ids, start)
+    fixed = len(_render(renderer, head, turns, tail, last_user, last_user))
+    if fixed > limit_tokens:
+        needed = len(_render(renderer, head, (), (), 0, 0))
+        if needed > limit_tokens:
+            raise PromptTooLong(needed, limit_tokens, "the character's card")
+        raise PromptTooLong(fixed, limit_tokens, "the card with the last message")
+    target = fixed + int((limit_tokens - fixed) * KEEP_SHARE)
+    boundaries = [index for index in range(start + 1, last_user + 1) if index < len(turns) and turns[index].role == "user"]
+    fitting = bisect_left(
+        boundaries, -target, key=lambda boundary: -len(_render(renderer, head, turns, tail, boundary, last_user))
+    )
+    start = boundaries[fitting] if fitting < len(boundaries) else last_user
+    return Prompt(_render(renderer, head, turns, tail, start, last_user), start)
+
+
+def _render(
+    renderer: Renderer, head: Sequence[int], turns: Sequence[Turn], tail: Sequence[int], start: int, last_user: int
+) -> list[int]:
+    history = list(turns[start:last_user])
+    current = list(turns[last_user:])
+    opening = [Turn("system", head)] if head else []
+    closing = [Turn("system", tail)] if tail else []
+    return renderer.render([*opening, *history, *closing, *current])
