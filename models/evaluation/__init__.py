@@ -1,0 +1,1 @@
+"""How faithful the model is, measured."""

@@ -1,0 +1,1 @@
+"""The data of the recipe: personas to profiles, profiles to dialogues."""
