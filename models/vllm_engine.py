@@ -1,0 +1,212 @@
+"""AsyncLLM in this process: the only file that imports vllm, and only when an engine is opened.
+
+vLLM's scheduler and model run in a child process of their own; what runs here is the front end: ids in, deltas out.
+Works on vLLM 0.26 to 0.32; the symbols used are few and documented.
+"""
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from models.engine import (
+    Chunk,
+    Constraint,
+    EngineDeadError,
+    EngineError,
+    FinishReason,
+    InvalidRequest,
+    SamplingParams,
+    TokenLogprob,
+)
+from models.renderer import Renderer, load_renderer
+
+if TYPE_CHECKING:
+    import vllm
+    from vllm.outputs import CompletionOutput
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+logger = logging.getLogger(__name__)
+
+# vLLM may also say "error" and "repetition"; whatever isn't the model's own stop or the limit is an abort to a client.
+_FINISH_REASONS: dict[str, FinishReason] = {"stop": "stop", "length": "length"}
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """How to load a model. None leaves vLLM's own choice; `cpu_` options matter on its CPU build alone."""
+
+    model: str
+    max_model_len: int | None = None
+    gpu_memory_utilization: float = 0.9
+    max_num_seqs: int | None = None
+    stream_interval: int = 1
+    dtype: str = "auto"
+    load_format: str = "auto"
+    enforce_eager: bool | None = None
+    cpu_kv_cache_gib: int = 1
+    cpu_threads: int | None = None
+
+
+class VllmEngine:
+    """See `models.engine.Engine`. Made by `open_vllm_engine`, inside a running event loop."""
+
+    def __init__(self, llm: "AsyncLLM", sampling: "_Sampling", options: EngineOptions, renderer: Renderer) -> None:
+        self.model = options.model
+        self.renderer = renderer
+        self.max_model_len: int = llm.model_config.max_model_len
+        self._llm = llm
+        self._sampling = sampling
+
+    async def generate(
+        self, prompt_token_ids: list[int], params: SamplingParams, *, request_id: str, cache_salt: str | None = None
+    ) -> AsyncGenerator[Chunk]:
+        prompt = self._sampling.prompt(prompt_token_ids, cache_salt)
+        try:
+            stream = self._llm.generate(prompt, self._sampling.params(params), request_id)
+            try:
+                async for output in stream:
+                    cached = output.num_cached_tokens or 0
+                    for choice in output.outputs:
+                        yield _chunk(choice, cached, wants_logprobs=params.logprobs is not None)
+            finally:
+                await stream.aclose()
+        except self._sampling.dead_error as error:
+            raise EngineDeadError("the inference engine has died") from error
+        except self._sampling.client_errors as error:
+            raise InvalidRequest(str(error)) from error
+        except self._sampling.server_errors as error:
+            raise EngineError("the inference engine failed on this request") from error
+
+    def error(self) -> Exception | None:
+        return cast(Exception, self._llm.dead_error) if self._llm.errored else None
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._llm.shutdown)
+
+
+class _Sampling:
+    """vLLM's names that are needed at each request, looked up once after its import."""
+
+    def __init__(self, stop_token_ids: Sequence[int]) -> None:
+        from vllm import SamplingParams as VllmSamplingParams
+        from vllm import exceptions
+        from vllm.inputs import tokens_input
+        from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+        from vllm.v1.engine.exceptions import EngineDeadError as VllmEngineDeadError, EngineGenerateError
+
+        self._stop_token_ids = list(stop_token_ids)
+        self._params = VllmSamplingParams
+        self._delta = RequestOutputKind.DELTA
+        self._structured = StructuredOutputsParams
+        self._tokens_input: Callable[..., Any] = tokens_input
+        self.dead_error = VllmEngineDeadError
+        # Releases before 0.30 raise plain ValueErrors for what a client did wrong.
+        self.client_errors = (getattr(exceptions, "VLLMClientError", ValueError), ValueError)
+        self.server_errors = (EngineGenerateError, getattr(exceptions, "VLLMServerError", EngineGenerateError))
+
+    def prompt(self, token_ids: list[int], cache_salt: str | None) -> Any:  # a vLLM TypedDict that moved between releases
+        return self._tokens_input(token_ids, cache_salt=cache_salt)
+
+    def params(self, params: SamplingParams) -> "vllm.SamplingParams":
+        return self._params(
+            n=params.n,
+            max_tokens=params.max_tokens,
+            min_tokens=params.min_tokens,
+            temperature=params.temperature,
+            top_p=params.top_p,
+            top_k=params.top_k,
+            min_p=params.min_p,
+            presence_penalty=params.presence_penalty,
+            frequency_penalty=params.frequency_penalty,
+            repetition_penalty=params.repetition_penalty,
+            seed=params.seed,
+            stop=list(params.stop) or None,
+            stop_token_ids=None if params.ignore_eos else self._stop_token_ids,
+            ignore_eos=params.ignore_eos,
+            logprobs=params.logprobs,
+            logit_bias=dict(params.logit_bias) or None,
+            structured_outputs=self._constraint(params.constraint) if params.constraint else None,
+            output_kind=self._delta,
+            skip_clone=True,
+        )
+
+    def _constraint(self, constraint: Constraint) -> Any:  # vLLM's dataclass, known only after its import
+        return self._structured(
+            json=dict(constraint.json_schema) if constraint.json_schema is not None else None,
+            json_object=True if constraint.json_object else None,
+            regex=constraint.regex,
+            choice=list(constraint.choice) or None,
+        )
+
+
+def _chunk(choice: "CompletionOutput", cached_tokens: int, *, wants_logprobs: bool) -> Chunk:
+    reason = choice.finish_reason
+    return Chunk(
+        choice.index,
+        choice.text,
+        choice.token_ids,
+        None if reason is None else _FINISH_REASONS.get(reason, "abort"),
+        cached_tokens,
+        _logprobs(choice) if wants_logprobs else (),
+    )
+
+
+def _logprobs(choice: "CompletionOutput") -> list[TokenLogprob]:
+    result = []
+    for token_id, candidates in zip(choice.token_ids, choice.logprobs or (), strict=False):
+        texts = {key: (item.decoded_token or "", item.logprob) for key, item in candidates.items()}
+        token, logprob = texts[token_id]
+        ranked = sorted(texts.values(), key=lambda pair: -pair[1])
+        result.append(TokenLogprob(token, logprob, tuple(ranked)))
+    return result
+
+
+async def open_vllm_engine(model: str, **options: Any) -> VllmEngine:  # the fields of EngineOptions
+    """Load `model` (a folder or a Hugging Face id) and start its engine; seconds on tiny, minutes on 8B.
+
+    Raises EngineError when the model can't be loaded, RenderError when its tokenizer can't be used.
+    """
+    chosen = EngineOptions(model, **options)
+    renderer = await asyncio.to_thread(load_renderer, model)
+    _set_environment(chosen)
+    from vllm import __version__
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.platforms import current_platform
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    on_cpu = current_platform.is_cpu()
+    logger.info("loading %s with vLLM %s on %s", model, __version__, "the CPU" if on_cpu else "the GPU")
+    arguments: dict[str, Any] = {
+        "model": model,
+        "max_model_len": chosen.max_model_len,
+        "max_num_seqs": chosen.max_num_seqs,
+        "gpu_memory_utilization": chosen.gpu_memory_utilization,
+        "dtype": chosen.dtype,
+        "load_format": chosen.load_format,
+        # Compiling takes half a minute at each start, and gains little on a tiny model.
+        "enforce_eager": on_cpu if chosen.enforce_eager is None else chosen.enforce_eager,
+        "stream_interval": chosen.stream_interval,
+        "enable_prefix_caching": True,
+        "disable_log_stats": True,
+        # A small model runs away with whitespace that a grammar allows.
+        "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
+        # Stop ids and defaults are ours: a model's generation_config must not change what a request asked for.
+        "generation_config": "vllm",
+    }
+    try:
+        llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**{key: v for key, v in arguments.items() if v is not None}))
+    except Exception as error:  # vLLM raises whatever its child process met
+        raise EngineError(f"the model {model} could not be loaded: {error}") from error
+    return VllmEngine(llm, _Sampling(renderer.stop_token_ids), chosen, renderer)
+
+
+def _set_environment(options: EngineOptions) -> None:
+    """What vLLM reads from the environment at import; a value that the user has set is left alone."""
+    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(options.cpu_kv_cache_gib))
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+    if options.cpu_threads is not None:
+        os.environ.setdefault("OMP_NUM_THREADS", str(options.cpu_threads))
