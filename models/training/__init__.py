@@ -1,1 +1,1 @@
-"""How the model is trained."""
+"""Supervised fine-tuning: recipes, vocabularies, rows to token ids, and the run that writes a model folder."""

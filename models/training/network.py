@@ -1,0 +1,47 @@
+"""The network of a recipe: built from its shape, saved as bf16 safetensors beside its tokenizer."""
+
+from pathlib import Path
+
+import torch
+from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from models.training.recipe import Shape
+
+
+def build_network(shape: Shape, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+    """A Llama of that shape with random weights (torch's seed decides), for that vocabulary."""
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=shape.hidden_size,
+        intermediate_size=shape.intermediate_size,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.kv_heads,
+        head_dim=shape.head_dim,
+        max_position_embeddings=shape.max_position_embeddings,
+        rope_parameters={"rope_type": "default", "rope_theta": shape.rope_theta},
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.convert_tokens_to_ids("<|begin_of_text|>"),
+        eos_token_id=tokenizer.convert_tokens_to_ids("<|eot_id|>"),
+        pad_token_id=tokenizer.convert_tokens_to_ids("<|finetune_right_pad_id|>"),
+    )
+    return LlamaForCausalLM(config)
+
+
+def save_network(network: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Write a folder that transformers and vLLM load: config, generation config, bf16 weights, tokenizer."""
+    ends = [tokenizer.convert_tokens_to_ids(token) for token in ("<|eot_id|>", "<|end_of_text|>")]
+    saved = LlamaForCausalLM(network.config)
+    saved.load_state_dict(network.state_dict())
+    saved = saved.to(torch.bfloat16)  # type: ignore[arg-type]  # transformers annotates `to` for its own kwargs
+    saved.generation_config = GenerationConfig(
+        bos_token_id=network.config.bos_token_id,
+        eos_token_id=ends,
+        pad_token_id=network.config.pad_token_id,
+        do_sample=True,
+        temperature=0.7,
+        top_p=0.95,
+    )
+    saved.save_pretrained(folder)
+    tokenizer.save_pretrained(folder, save_jinja_files=False)
+    (folder / "model.safetensors").chmod(0o644)

@@ -1,0 +1,80 @@
+"""What a recipe file may say. One YAML file describes one model; a key that nobody reads is refused."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Shape(_Section):
+    """The size of a Llama made from nothing. Embeddings are tied."""
+
+    hidden_size: PositiveInt
+    intermediate_size: PositiveInt
+    layers: PositiveInt
+    heads: PositiveInt
+    kv_heads: PositiveInt
+    head_dim: PositiveInt
+    max_position_embeddings: PositiveInt
+    rope_theta: PositiveFloat = 10000.0
+
+
+class Vocabulary(_Section):
+    """A byte-level BPE vocabulary, learned from the first `sample_rows` rows of the data."""
+
+    size: Annotated[int, Field(ge=300)]
+    sample_rows: PositiveInt = 4000
+
+
+class Schedule(_Section):
+    """How a phase steps: AdamW, linear warm-up, cosine decay to a tenth of `learning_rate`."""
+
+    learning_rate: PositiveFloat
+    warmup_steps: int = 0
+    weight_decay: float = 0.1
+    batch_tokens: PositiveInt = 8192
+
+
+class CopyingPhase(Schedule):
+    """Random tokens said twice, loss on the second time: forms the heads that copy (induction heads)."""
+
+    kind: Literal["copying"]
+    steps: PositiveInt
+    length: Annotated[int, Field(ge=8)] = 256
+
+
+class RowsPhase(Schedule):
+    """Rows of the data, each once, batched by length. Loss on the replies, or on everything."""
+
+    kind: Literal["rows"]
+    data: list[Path]
+    loss: Literal["replies", "everything"] = "replies"
+    max_tokens: PositiveInt | None = None
+    """Stop after that many tokens of data; None reads all of it."""
+    max_length: PositiveInt = 2048
+    """Longer rows are left out."""
+
+
+Phase = Annotated[CopyingPhase | RowsPhase, Field(discriminator="kind")]
+
+
+class Recipe(_Section):
+    """A model from nothing: its shape, its vocabulary, and the phases that train it, in order."""
+
+    output: Path
+    seed: int = 0
+    shape: Shape
+    vocabulary: Vocabulary
+    phases: Annotated[list[Phase], Field(min_length=1)]
+    compile: bool = False
+    """Compile the layers (needs a C++ compiler): half a minute once, then steps are a quarter faster on a CPU."""
+
+
+def load_recipe(path: Path) -> Recipe:
+    """The recipe in a YAML file. Raises pydantic's ValidationError naming the key that is wrong."""
+    return Recipe.model_validate(yaml.safe_load(path.read_text()))
