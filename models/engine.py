@@ -6,7 +6,7 @@ from typing import Any, Literal, Protocol
 
 from models.renderer import Renderer
 
-FinishReason = Literal["stop", "length", "abort"]
+FinishReason = Literal["stop", "length"]
 
 
 class EngineError(Exception):
@@ -33,9 +33,12 @@ class Constraint:
 
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
-    """How to sample, in OpenAI's and vLLM's terms. `top_k` 0 is off, `logprobs` counts alternatives."""
+    """How to sample, in OpenAI's and vLLM's terms. `top_k` 0 is off, `logprobs` counts alternatives.
 
-    max_tokens: int
+    `max_tokens` None goes on until the context is full.
+    """
+
+    max_tokens: int | None = None
     min_tokens: int = 0
     n: int = 1
     temperature: float = 1.0
@@ -82,6 +85,9 @@ class Engine(Protocol):
     """
 
     model: str
+    """What was loaded: a folder or a hub id."""
+    model_id: str
+    """What clients call it."""
     max_model_len: int
     renderer: Renderer
 

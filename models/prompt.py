@@ -90,17 +90,21 @@ def build_prompt(
     tail: Sequence[int] = (),
     limit_tokens: int,
     start: int = 0,
+    cut: bool = True,
 ) -> Prompt:
     """Prompt ids for the next reply: head, `turns[start:]`, with the tail before the last turn of the user's.
 
     When that exceeds `limit_tokens`, history is cut to KEEP_SHARE of its room and the new `start` is returned, to be
-    passed from then on. Raises PromptTooLong when head, tail and the last exchange alone don't fit.
+    passed from then on; with `cut` False it is refused instead. Raises PromptTooLong then, and when head, tail and the
+    last exchange alone don't fit.
     """
     last_user = next((index for index in reversed(range(len(turns))) if turns[index].role == "user"), len(turns))
     start = min(start, last_user)
     ids = _render(renderer, head, turns, tail, start, last_user)
     if len(ids) <= limit_tokens:
         return Prompt(ids, start)
+    if not cut:
+        raise PromptTooLong(len(ids), limit_tokens, "the conversation")
     fixed = len(_render(renderer, head, turns, tail, last_user, last_user))
     if fixed > limit_tokens:
         needed = len(_render(renderer, head, (), (), 0, 0))

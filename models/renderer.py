@@ -44,6 +44,8 @@ class Renderer(Protocol):
     """Names vocabulary and template: stored ids are valid only under the same fingerprint."""
     stop_token_ids: Sequence[int]
     """Ids that end a reply."""
+    vocabulary: int
+    """How many ids there are."""
 
     def encode(self, text: str) -> list[int]:
         """Ids of `text` as plain content; never a special token."""
@@ -71,6 +73,7 @@ class _TokenizerBase:
         self._tokenizer.no_padding()
         self.fingerprint = fingerprint
         self.stop_token_ids = stop_token_ids
+        self.vocabulary: int = tokenizer.get_vocab_size()
 
     def encode(self, text: str) -> list[int]:
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids

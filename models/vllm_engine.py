@@ -9,6 +9,7 @@ import logging
 import os
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from models.engine import (
@@ -30,8 +31,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# vLLM may also say "error" and "repetition"; whatever isn't the model's own stop or the limit is an abort to a client.
-_FINISH_REASONS: dict[str, FinishReason] = {"stop": "stop", "length": "length"}
+_FINISH_REASONS: dict[str, FinishReason] = {"stop": "stop", "length": "length", "repetition": "stop"}
+# How vLLM ends a request that its engine gave up.
+_FAILURES = ("abort", "error")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +41,12 @@ class EngineOptions:
     """How to load a model. None leaves vLLM's own choice; `cpu_` options matter on its CPU build alone."""
 
     model: str
+    model_id: str | None = None
     max_model_len: int | None = None
     gpu_memory_utilization: float = 0.9
     max_num_seqs: int | None = None
     stream_interval: int = 1
+    block_size: int | None = None
     dtype: str = "auto"
     load_format: str = "auto"
     enforce_eager: bool | None = None
@@ -55,6 +59,7 @@ class VllmEngine:
 
     def __init__(self, llm: "AsyncLLM", sampling: "_Sampling", options: EngineOptions, renderer: Renderer) -> None:
         self.model = options.model
+        self.model_id = options.model_id or Path(options.model).name
         self.renderer = renderer
         self.max_model_len: int = llm.model_config.max_model_len
         self._llm = llm
@@ -70,7 +75,9 @@ class VllmEngine:
                 async for output in stream:
                     cached = output.num_cached_tokens or 0
                     for choice in output.outputs:
-                        yield _chunk(choice, cached, wants_logprobs=params.logprobs is not None)
+                        if choice.finish_reason in _FAILURES:
+                            raise _failure(params)
+                        yield _chunk(choice, cached, params.logprobs)
             finally:
                 await stream.aclose()
         except self._sampling.dead_error as error:
@@ -84,7 +91,9 @@ class VllmEngine:
         return cast(Exception, self._llm.dead_error) if self._llm.errored else None
 
     async def close(self) -> None:
-        await asyncio.to_thread(self._llm.shutdown)
+        # Blocks for a moment, on purpose: the loop must not see the engine's child go while it still expects it.
+        self._llm.shutdown()
+        del self._llm
 
 
 class _Sampling:
@@ -142,25 +151,31 @@ class _Sampling:
         )
 
 
-def _chunk(choice: "CompletionOutput", cached_tokens: int, *, wants_logprobs: bool) -> Chunk:
+def _failure(params: SamplingParams) -> Exception:
+    if params.constraint is not None:
+        return InvalidRequest("the engine can't follow this constraint: simplify the schema or the regular expression")
+    return EngineError("the inference engine gave this request up")
+
+
+def _chunk(choice: "CompletionOutput", cached_tokens: int, top_logprobs: int | None) -> Chunk:
     reason = choice.finish_reason
     return Chunk(
         choice.index,
         choice.text,
         choice.token_ids,
-        None if reason is None else _FINISH_REASONS.get(reason, "abort"),
+        None if reason is None else _FINISH_REASONS[reason],
         cached_tokens,
-        _logprobs(choice) if wants_logprobs else (),
+        () if top_logprobs is None else _logprobs(choice, top_logprobs),
     )
 
 
-def _logprobs(choice: "CompletionOutput") -> list[TokenLogprob]:
+def _logprobs(choice: "CompletionOutput", top: int) -> list[TokenLogprob]:
     result = []
     for token_id, candidates in zip(choice.token_ids, choice.logprobs or (), strict=False):
         texts = {key: (item.decoded_token or "", item.logprob) for key, item in candidates.items()}
         token, logprob = texts[token_id]
         ranked = sorted(texts.values(), key=lambda pair: -pair[1])
-        result.append(TokenLogprob(token, logprob, tuple(ranked)))
+        result.append(TokenLogprob(token, logprob, tuple(ranked[:top])))
     return result
 
 
@@ -189,6 +204,9 @@ async def open_vllm_engine(model: str, **options: Any) -> VllmEngine:  # the fie
         # Compiling takes half a minute at each start, and gains little on a tiny model.
         "enforce_eager": on_cpu if chosen.enforce_eager is None else chosen.enforce_eager,
         "stream_interval": chosen.stream_interval,
+        # The CPU's own default of 128 tokens would leave up to 127 of a cached prompt to be read again.
+        "block_size": chosen.block_size or (32 if on_cpu else None),
+        "use_tqdm_on_load": False,
         "enable_prefix_caching": True,
         "disable_log_stats": True,
         # A small model runs away with whitespace that a grammar allows.
@@ -207,6 +225,6 @@ def _set_environment(options: EngineOptions) -> None:
     """What vLLM reads from the environment at import; a value that the user has set is left alone."""
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(options.cpu_kv_cache_gib))
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     if options.cpu_threads is not None:
         os.environ.setdefault("OMP_NUM_THREADS", str(options.cpu_threads))

@@ -1,0 +1,47 @@
+"""The command line: `python -m app serve | chat | keys`."""
+
+import argparse
+import sys
+
+from pydantic import ValidationError
+
+from app.settings import Settings
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m app", description="OpenCharacter, a role-play inference server.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("serve", help="serve on OPENCHARACTER_HOST and OPENCHARACTER_PORT")
+    chat = commands.add_parser("chat", help="talk to a character of a running server")
+    chat.add_argument("character", help="its id; `python -m app chat ?` lists them")
+    chat.add_argument("--url", help="the server (default: the one that the settings describe)")
+    chat.add_argument("--name", default="User", help="who you are")
+    chat.add_argument("--persona", default="", help="one line about you")
+    chat.add_argument("--session", help="go on with this session")
+    chat.add_argument("--greeting", type=int, default=0, help="which of the character's greetings")
+    commands.add_parser("keys", help="make an API key")
+    chosen = parser.parse_args(arguments)
+    if chosen.command == "keys":
+        from app.security import new_key
+
+        print(new_key())
+        return 0
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        for fault in error.errors():
+            variable = "OPENCHARACTER_" + str(fault["loc"][0]).upper() if fault["loc"] else "settings"
+            print(f"{variable}: {fault['msg'].removeprefix('Value error, ')}", file=sys.stderr)
+        return 2
+    if chosen.command == "serve":
+        from app.serve import serve
+
+        return serve(settings)
+    from app.chat import chat as talk
+
+    return talk(settings, chosen)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

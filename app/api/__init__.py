@@ -1,0 +1,1 @@
+"""The HTTP API: OpenAI's surface, characters, sessions and operations."""

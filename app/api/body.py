@@ -1,0 +1,91 @@
+"""Request bodies: bounded, strict JSON, whatever Content-Type a client forgot to send.
+
+NaN, lone surrogates, NUL and bottomless nesting are refused here, so that no handler and nothing behind it meets them.
+"""
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import orjson
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+from starlette.datastructures import Headers, MutableHeaders
+
+from app.errors import BodyTooLargeError, InvalidRequestError
+
+MAX_DEPTH = 64
+# How much of an oversized body is read and thrown away, so that the client gets to read the answer.
+_DRAIN_FACTOR = 16
+
+
+class JsonRequest(Request):
+    """A request whose `json()` is safe to hand on."""
+
+    @property
+    def headers(self) -> Headers:
+        headers = super().headers
+        if headers.get("content-type", "").startswith(("application/json", "multipart/")):
+            return headers
+        patched = MutableHeaders(raw=list(headers.raw))
+        patched["content-type"] = "application/json"
+        return patched
+
+    async def body(self) -> bytes:
+        if not hasattr(self, "_body"):
+            limit: int = self.app.state.settings.max_body_bytes
+            pieces, size = [], 0
+            async for piece in self.stream():
+                size += len(piece)
+                if size <= limit:
+                    pieces.append(piece)
+                elif size > limit * _DRAIN_FACTOR:
+                    break
+            if size > limit:
+                raise BodyTooLargeError(f"the body has more than {limit} bytes")
+            self._body = b"".join(pieces)
+        return self._body
+
+    async def json(self) -> Any:
+        body = await self.body()
+        try:
+            value = orjson.loads(body)
+        except orjson.JSONDecodeError as error:
+            raise InvalidRequestError(f"the body is not valid JSON: {error}", code="invalid_json") from error
+        _check_depth(value)
+        if rb"\u0000" in body and _has_nul(value):
+            raise InvalidRequestError("the body holds a NUL character (\\u0000)", code="invalid_text")
+        return value
+
+
+class JsonRoute(APIRoute):
+    """A route whose handler gets a JsonRequest."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handler = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            return await handler(JsonRequest(request.scope, request.receive))
+
+        return handle
+
+
+def _check_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            child
+            for item in level
+            if isinstance(item, dict | list)
+            for child in (item.values() if isinstance(item, dict) else item)
+        ]
+        if not level:
+            return
+    raise InvalidRequestError(f"the body is nested more than {MAX_DEPTH} levels deep", code="invalid_json")
+
+
+def _has_nul(value: Any) -> bool:
+    if isinstance(value, str):
+        return "\0" in value
+    if isinstance(value, dict):
+        return any("\0" in key or _has_nul(item) for key, item in value.items())
+    return isinstance(value, list) and any(_has_nul(item) for item in value)

@@ -1,0 +1,157 @@
+"""Characters: register, list, read, change, delete, and write one from a single line."""
+
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Body, Header, Query, Request
+from starlette.responses import JSONResponse, Response
+
+from app.api.body import JsonRoute
+from app.api.deps import CharactersDep, TurnsDep
+from app.api.synthesis import ProfileStream, SynthesisRequest, synthesize
+from app.errors import InvalidRequestError, PreconditionError
+from app.store.characters import CharacterRecord
+from characters.card import CharacterCard, parse_card, slug
+
+router = APIRouter(prefix="/characters", tags=["characters"], route_class=JsonRoute)
+
+CARD_FIELDS = ("data", "profile", "persona")
+IfMatch = Annotated[str | None, Header(alias="If-Match")]
+# A card is checked by `parse_card`, which knows what people's files look like.
+CardBody = Annotated[dict[str, Any], Body()]
+
+
+@router.post("", status_code=201, response_model=None)
+async def create_character(body: CardBody, characters: CharactersDep) -> Response:
+    """Register a card: V2 or V3 JSON, or the bare `data` object, with an `id` or one made from its name."""
+    character_id = body.pop("id", None)
+    card = parse_card(body)
+    if character_id is None:
+        return created(await characters.create_unnamed(slug(card.data.name), card))
+    if not isinstance(character_id, str) or character_id != slug(character_id):
+        raise InvalidRequestError(
+            "`id` is a slug: at most 48 lower-case letters, digits and single dashes", param="id", code="invalid_id"
+        )
+    return created(await characters.create(character_id, card))
+
+
+@router.get("")
+async def list_characters(
+    characters: CharactersDep,
+    q: Annotated[str, Query(max_length=200, description="Part of the name.")] = "",
+    tag: Annotated[str, Query(max_length=200)] = "",
+    cursor: Annotated[str, Query(max_length=200)] = "",
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> dict[str, Any]:
+    """A page of characters; pass `next_cursor` as `cursor` for the next one."""
+    records, following = await characters.list(after=cursor, limit=limit, query=q, tag=tag)
+    return {"characters": [to_wire(record) for record in records], "next_cursor": following}
+
+
+@router.post("/synthesize", response_model=None)
+async def synthesize_character(body: SynthesisRequest, request: Request, turns: TurnsDep, characters: CharactersDep) -> Response:
+    """Write a character from a one-line persona; streamed, its fields arrive one by one."""
+    turn = await synthesize(body, turns)
+
+    async def save(card: CharacterCard) -> CharacterRecord | None:
+        return None if body.dry_run else await characters.create_unnamed(slug(card.data.name), card)
+
+    return ProfileStream(turn, body, save, request.app.state.respond, shape=synthesized)
+
+
+@router.get("/{character_id}", response_model=None)
+async def read_character(
+    character_id: str,
+    characters: CharactersDep,
+    if_none_match: Annotated[str | None, Header(alias="If-None-Match")] = None,
+) -> Response:
+    """The card as V3 JSON, with its profile, its version and its ETag."""
+    record = await characters.get(character_id)
+    if if_none_match is not None and _etag(record) in if_none_match:
+        return Response(status_code=304, headers={"etag": _etag(record)})
+    return JSONResponse(to_wire(record), headers={"etag": _etag(record)})
+
+
+@router.put("/{character_id}", response_model=None)
+async def replace_character(character_id: str, body: CardBody, characters: CharactersDep, if_match: IfMatch = None) -> Response:
+    """Put another card in its place."""
+    record = await characters.get(character_id)
+    _check(record, if_match)
+    body.pop("id", None)
+    changed = await characters.replace(record, parse_card(body))
+    return JSONResponse(to_wire(changed), headers={"etag": _etag(changed)})
+
+
+@router.patch("/{character_id}", response_model=None)
+async def change_character(character_id: str, body: CardBody, characters: CharactersDep, if_match: IfMatch = None) -> Response:
+    """Merge a patch (RFC 7396) into `data`, `profile` and `persona`; bare card fields go to `data`."""
+    record = await characters.get(character_id)
+    _check(record, if_match)
+    patch = body if any(field in body for field in CARD_FIELDS) else {"data": body}
+    merged = _merge(record.card.model_dump(include=set(CARD_FIELDS), exclude_unset=True), patch)
+    changed = await characters.replace(record, parse_card(merged))
+    return JSONResponse(to_wire(changed), headers={"etag": _etag(changed)})
+
+
+@router.delete("/{character_id}", status_code=204, response_model=None)
+async def delete_character(character_id: str, characters: CharactersDep, if_match: IfMatch = None) -> Response:
+    """Delete it; sessions that have begun with it go on."""
+    record = await characters.get(character_id)
+    _check(record, if_match)
+    await characters.delete(record)
+    return Response(status_code=204)
+
+
+def to_wire(record: CharacterRecord) -> dict[str, Any]:
+    """What clients see of a character."""
+    return {"id": record.id, **card_to_wire(record.card), "version": record.version, "warnings": warnings(record.card)}
+
+
+def synthesized(record: CharacterRecord | None, card: CharacterCard) -> dict[str, Any]:
+    """The same for one that was just written; `id` is null when it wasn't saved."""
+    return to_wire(record) if record else {"id": None, **card_to_wire(card), "version": 0, "warnings": warnings(card)}
+
+
+def card_to_wire(card: CharacterCard) -> dict[str, Any]:
+    """The card as V3 JSON; optional fields that were never set are left out."""
+    data = card.data.model_dump()
+    shown = {key: value for key, value in data.items() if value is not None or key in card.data.model_fields_set}
+    profile = card.profile.model_dump() if card.profile else None
+    return {"spec": card.spec, "spec_version": card.spec_version, "data": shown, "profile": profile, "persona": card.persona}
+
+
+def warnings(card: CharacterCard) -> list[str]:
+    """What of the card has no effect here."""
+    book = card.data.character_book or {}
+    entries = book.get("entries") or []
+    return [f"character_book: its {len(entries)} entries are kept, and not used in prompts yet"] if entries else []
+
+
+def created(record: CharacterRecord) -> Response:
+    """201, with the place of the new character."""
+    headers = {"location": f"/characters/{record.id}", "etag": _etag(record)}
+    return Response(orjson.dumps(to_wire(record)), 201, headers, "application/json")
+
+
+def _etag(record: CharacterRecord) -> str:
+    return f'"{record.version}"'
+
+
+def _check(record: CharacterRecord, if_match: str | None) -> None:
+    if if_match is None or if_match.strip() == "*":
+        return
+    tags = [tag.strip().removeprefix("W/") for tag in if_match.split(",")]
+    if _etag(record) not in tags:
+        raise PreconditionError(f"{record.id!r} is at version {_etag(record)}, not {if_match}: read it again")
+
+
+def _merge(target: Any, patch: Any) -> Any:
+    if not isinstance(patch, dict):
+        return patch
+    merged = dict(target) if isinstance(target, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            merged.pop(key, None)
+        else:
+            merged[key] = _merge(merged.get(key), value)
+    return merged

@@ -1,0 +1,43 @@
+"""What handlers are handed: the parts that the lifespan opened."""
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from app.metrics import Metrics
+from app.sessions.turn import Turns
+from app.settings import Settings
+from app.store.characters import CharacterStore
+from app.store.sessions import SessionStore
+
+
+def _settings(request: Request) -> Settings:
+    settings: Settings = request.app.state.settings
+    return settings
+
+
+def _turns(request: Request) -> Turns:
+    turns: Turns = request.app.state.turns
+    return turns
+
+
+def _characters(request: Request) -> CharacterStore:
+    characters: CharacterStore = request.app.state.characters
+    return characters
+
+
+def _sessions(request: Request) -> SessionStore:
+    sessions: SessionStore = request.app.state.turns.sessions
+    return sessions
+
+
+def _metrics(request: Request) -> Metrics:
+    metrics: Metrics = request.app.state.metrics
+    return metrics
+
+
+SettingsDep = Annotated[Settings, Depends(_settings)]
+TurnsDep = Annotated[Turns, Depends(_turns)]
+CharactersDep = Annotated[CharacterStore, Depends(_characters)]
+SessionsDep = Annotated[SessionStore, Depends(_sessions)]
+MetricsDep = Annotated[Metrics, Depends(_metrics)]

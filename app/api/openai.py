@@ -1,0 +1,218 @@
+"""OpenAI's surface: chat completions and models. Every character is a model id.
+
+`model` names a character, or the engine's own model, which is played raw. With `X-Session-Id` the server keeps the
+history: the last message of the user's is the turn, and the first request of a session brings its past along.
+"""
+
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Request
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+from app.api.body import JsonRoute
+from app.api.deps import CharactersDep, SettingsDep, TurnsDep
+from app.api.sampling import SamplingFields
+from app.api.sse import ChatStream, TurnJson, completion_to_wire
+from app.errors import InvalidRequestError, NotFoundError
+from app.sessions.session import open_session
+from app.sessions.turn import Turn, Turns
+from app.store.characters import CharacterRecord, CharacterStore
+from models.engine import SamplingParams
+from models.prompt import UserPersona, head_text, tail_text
+from models.renderer import Renderer, Role, Turn as RenderedTurn
+
+router = APIRouter(prefix="/v1", tags=["OpenAI"], route_class=JsonRoute)
+
+MAX_MESSAGES = 10_000
+SESSION_ID = re.compile(r"[A-Za-z0-9._:@-]{1,128}")
+
+
+class StreamOptions(BaseModel):
+    """Unknown fields are accepted and ignored."""
+
+    model_config = ConfigDict(extra="allow")
+
+    include_usage: bool | None = None
+
+
+class ChatMessage(BaseModel):
+    """One message; its content a string, or text parts that are joined."""
+
+    model_config = ConfigDict(extra="allow")
+
+    role: str = Field(max_length=32)
+    content: str | list[dict[str, Any]] | None = None
+
+    def text(self) -> str:
+        """The content as plain text. Raises InvalidRequestError on parts that aren't text."""
+        if not isinstance(self.content, list):
+            return self.content or ""
+        texts = []
+        for part in self.content:
+            if part.get("type") not in (None, "text", "input_text") or not isinstance(part.get("text"), str):
+                raise InvalidRequestError(
+                    f"content parts of type {part.get('type')!r} aren't supported: the model reads text alone",
+                    param="messages",
+                )
+            texts.append(part["text"])
+        return "\n".join(texts)
+
+
+class ChatRequest(SamplingFields):
+    """A chat completion request. Unknown fields are accepted and ignored."""
+
+    messages: list[ChatMessage] = Field(min_length=1, max_length=MAX_MESSAGES)
+    model: str | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A message with its role in the template's terms."""
+
+    role: Role
+    text: str
+
+
+@router.post("/chat/completions", response_model=None)
+async def create_chat_completion(
+    body: ChatRequest,
+    request: Request,
+    turns: TurnsDep,
+    characters: CharactersDep,
+    settings: SettingsDep,
+    session_id: Annotated[str | None, Header(alias="X-Session-Id")] = None,
+) -> Response:
+    """Answer a conversation, as a character or as the raw model."""
+    lines = _lines(body.messages)
+    params = body.to_params(temperature=settings.temperature, vocabulary=turns.engine.renderer.vocabulary)
+    character = await _character(body.model, turns, characters)
+    if session_id:
+        turn = await _turn_in_session(session_id, character, lines, params, turns)
+    else:
+        turn = await _turn_of_client(character, lines, params, turns)
+    model = character.id if character else turns.engine.model_id
+    respond = request.app.state.respond
+    if body.stream:
+        usage = bool(body.stream_options and body.stream_options.include_usage)
+        return ChatStream(turn, model, respond, include_usage=usage)
+    return TurnJson(turn, model, respond, completion_to_wire)
+
+
+@router.get("/models")
+async def list_models(turns: TurnsDep, characters: CharactersDep) -> dict[str, Any]:
+    """The engine's model, then every character."""
+    ids = [turns.engine.model_id, *await characters.ids()]
+    return {"object": "list", "data": [_model(model_id, turns) for model_id in ids]}
+
+
+@router.get("/models/{model_id:path}")
+async def retrieve_model(model_id: str, turns: TurnsDep, characters: CharactersDep) -> dict[str, Any]:
+    """One model or character."""
+    character = await _character(model_id, turns, characters)
+    return _model(character.id if character else turns.engine.model_id, turns)
+
+
+def _model(model_id: str, turns: Turns) -> dict[str, Any]:
+    return {
+        "id": model_id,
+        "object": "model",
+        "created": int(time.time()),
+        "owned_by": "opencharacter",
+        "root": turns.engine.model_id,
+        "max_model_len": turns.engine.max_model_len,
+    }
+
+
+def _lines(messages: Sequence[ChatMessage]) -> list[Line]:
+    """What was said, empty messages left out. Roles that no template knows are the user's."""
+    roles: dict[str, Role] = {"system": "system", "developer": "system", "assistant": "assistant"}
+    lines = [Line(roles.get(message.role, "user"), message.text()) for message in messages]
+    lines = [line for line in lines if line.text.strip()]
+    if all(line.role == "system" for line in lines):
+        raise InvalidRequestError("there is nothing to answer: every message is empty or a system message", param="messages")
+    return lines
+
+
+async def _character(model: str | None, turns: Turns, characters: CharacterStore) -> CharacterRecord | None:
+    """The character that `model` names; None for the engine's own model, which an empty name means too."""
+    if not model or model in (turns.engine.model_id, turns.engine.model):
+        return None
+    try:
+        return await characters.get(model)
+    except NotFoundError:
+        raise NotFoundError(
+            f"there is no model or character {model!r}; GET /v1/models lists them", param="model", code="model_not_found"
+        ) from None
+
+
+async def _turn_of_client(
+    character: CharacterRecord | None, lines: list[Line], params: SamplingParams, turns: Turns
+) -> Turn:
+    """A turn on the history that the client sent; without a character its messages are all there is."""
+    renderer = turns.engine.renderer
+    if character is None:
+        return await turns.complete([], _rendered(lines, renderer), [], params, cut=False)
+    instructions = _instructions(lines)
+    head = renderer.encode(head_text(character.card, extra=instructions))
+    tail = renderer.encode(tail_text(character.card))
+    said = lines[next(index for index, line in enumerate(lines) if line.role != "system") :]
+    return await turns.complete(head, _rendered(said, renderer), tail, params, cut=True)
+
+
+async def _turn_in_session(
+    session_id: str, character: CharacterRecord | None, lines: list[Line], params: SamplingParams, turns: Turns
+) -> Turn:
+    """A turn of a session that the server keeps; opened here when it is new, with what was said before."""
+    if not SESSION_ID.fullmatch(session_id):
+        raise InvalidRequestError(
+            "X-Session-Id has 1 to 128 letters, digits and ._:@- characters", param="X-Session-Id"
+        )
+    last = max((index for index, line in enumerate(lines) if line.role == "user"), default=None)
+    if last is None:
+        raise InvalidRequestError("a session's turn needs a message of the user's", param="messages")
+    prefill = lines[-1].text if lines[-1].role == "assistant" else ""
+    try:
+        session = await turns.sessions.get(session_id)
+    except NotFoundError:
+        if character is None:
+            raise InvalidRequestError(
+                f"there is no session {session_id!r} yet: name a character as `model` to open it", param="model"
+            ) from None
+        session = open_session(
+            character.id,
+            character.card,
+            UserPersona(),
+            turns.engine.renderer,
+            greeting=None,
+            extra=_instructions(lines),
+            session_id=session_id,
+            past=[(line.role, line.text) for line in lines[:last] if line.role != "system"],
+        )
+        turns.check_head(session.head)
+        session = await turns.sessions.create(session)
+    if character is not None and session.character_id != character.id:
+        raise InvalidRequestError(
+            f"the session {session_id!r} is with {session.character_id!r}, not {character.id!r}", param="model"
+        )
+    return await turns.reply(session_id, lines[last].text, params, prefill=prefill, endpoint="chat.completions")
+
+
+def _instructions(lines: Sequence[Line]) -> str:
+    """The client's own system messages at the start of its transcript."""
+    first = next(index for index, line in enumerate(lines) if line.role != "system")
+    return "\n\n".join(line.text for line in lines[:first])
+
+
+def _rendered(lines: Sequence[Line], renderer: Renderer) -> list[RenderedTurn]:
+    # What the assistant has begun is continued to the letter; all else is trimmed, as chat templates do.
+    ends = [*(line.text.strip() for line in lines[:-1]), lines[-1].text]
+    if lines[-1].role != "assistant":
+        ends[-1] = ends[-1].strip()
+    return [RenderedTurn(line.role, renderer.encode(text)) for line, text in zip(lines, ends, strict=True)]

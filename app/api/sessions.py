@@ -1,0 +1,145 @@
+"""Sessions: open one with a character, talk, and look back."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, Field
+from starlette.responses import JSONResponse, Response
+
+from app.api.body import JsonRoute
+from app.api.deps import CharactersDep, SessionsDep, SettingsDep, TurnsDep
+from app.api.sampling import SamplingFields
+from app.api.sse import ChatStream, TurnJson
+from app.errors import InvalidRequestError, NotFoundError
+from app.sessions.session import open_session
+from app.sessions.turn import Turn
+from characters.card import DEFAULT_USER
+from models.prompt import UserPersona
+
+router = APIRouter(prefix="/sessions", tags=["sessions"], route_class=JsonRoute)
+
+
+class User(BaseModel):
+    """Who the user plays."""
+
+    name: str = Field(DEFAULT_USER, min_length=1, max_length=100)
+    persona: str = Field("", max_length=8000)
+
+
+class SessionRequest(BaseModel):
+    """A session to open: `greeting` is the number of one of the card's, a text of your own, or null for none."""
+
+    character_id: str
+    user: User = User()
+    greeting: Annotated[int, Field(ge=0)] | Annotated[str, Field(max_length=20_000)] | None = 0
+
+
+class TurnRequest(SamplingFields):
+    """Sampling for a turn; `n` must be 1."""
+
+    stream: bool = False
+
+
+class MessageRequest(TurnRequest):
+    """What the user says."""
+
+    content: str = Field(max_length=200_000)
+
+
+@router.post("", status_code=201, response_model=None)
+async def create_session(
+    body: SessionRequest, turns: TurnsDep, sessions: SessionsDep, characters: CharactersDep
+) -> Response:
+    """Open a session; the character's greeting is its first message."""
+    record = await characters.get(body.character_id)
+    user = UserPersona(body.user.name.strip() or DEFAULT_USER, body.user.persona)
+    session = open_session(record.id, record.card, user, turns.engine.renderer, greeting=body.greeting)
+    turns.check_head(session.head)
+    session = await sessions.create(session)
+    messages = [message.to_wire() for message in session.branch()]
+    wire = session.to_wire() | {"messages": messages}
+    return JSONResponse(wire, 201, {"location": f"/sessions/{session.id}"})
+
+
+@router.get("")
+async def list_sessions(
+    sessions: SessionsDep,
+    cursor: Annotated[int, Query(ge=0)] = 0,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> dict[str, Any]:
+    """A page of sessions, newest first; pass `next_cursor` as `cursor` for the next one."""
+    shown, following = await sessions.list(offset=cursor, limit=limit)
+    return {"sessions": shown, "next_cursor": following}
+
+
+@router.get("/{session_id}")
+async def read_session(session_id: str, sessions: SessionsDep) -> dict[str, Any]:
+    """The session and all messages of its active branch."""
+    session = await sessions.get(session_id)
+    return session.to_wire() | {"messages": [message.to_wire() for message in session.branch()]}
+
+
+@router.delete("/{session_id}", status_code=204, response_model=None)
+async def delete_session(session_id: str, sessions: SessionsDep) -> Response:
+    """Erase the session and everything in it."""
+    await sessions.delete(session_id)
+    return Response(status_code=204)
+
+
+@router.get("/{session_id}/messages")
+async def list_messages(
+    session_id: str,
+    sessions: SessionsDep,
+    after: Annotated[str | None, Query(description="The id of the last message of the page before.")] = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 200,
+) -> dict[str, Any]:
+    """A page of the active branch, oldest first; pass `next_cursor` as `after` for the next one."""
+    branch = (await sessions.get(session_id)).branch()
+    ids = [message.id for message in branch]
+    if after is not None and after not in ids:
+        raise NotFoundError(f"there is no message {after!r} on the active branch", param="after")
+    start = ids.index(after) + 1 if after is not None else 0
+    page = branch[start : start + limit]
+    more = start + limit < len(branch)
+    return {"messages": [message.to_wire() for message in page], "next_cursor": page[-1].id if more else None}
+
+
+@router.post("/{session_id}/messages", response_model=None)
+async def create_message(
+    session_id: str, body: MessageRequest, request: Request, turns: TurnsDep, settings: SettingsDep
+) -> Response:
+    """Say something and get the reply: JSON, or the same frames as chat completions."""
+    if not body.content.strip():
+        raise InvalidRequestError("`content` is empty: there is nothing to answer", param="content")
+    params = body.to_params(temperature=settings.temperature, vocabulary=turns.engine.renderer.vocabulary)
+    return _answer(await turns.reply(session_id, body.content, params), body, request)
+
+
+@router.post("/{session_id}/regenerate", response_model=None)
+async def regenerate(
+    session_id: str, body: TurnRequest, request: Request, turns: TurnsDep, settings: SettingsDep
+) -> Response:
+    """Another reply to the same message; the one before is kept beside it."""
+    params = body.to_params(temperature=settings.temperature, vocabulary=turns.engine.renderer.vocabulary)
+    return _answer(await turns.regenerate(session_id, params), body, request)
+
+
+def _answer(turn: Turn, body: TurnRequest, request: Request) -> Response:
+    assert turn.write is not None
+    model = turn.write.session.character_id
+    if body.stream:
+        return ChatStream(turn, model, request.app.state.respond, include_usage=True)
+    return TurnJson(turn, model, request.app.state.respond, _turn_to_wire)
+
+
+def _turn_to_wire(answer: TurnJson) -> dict[str, Any]:
+    turn = answer.turn
+    assert turn.write is not None
+    reason = turn.choices[0].finish_reason
+    message = {
+        "id": turn.write.message_id,
+        "role": "assistant",
+        "content": turn.choices[0].content,
+        "finish_reason": reason,
+    }
+    return {"message": message, "usage": answer.usage(), "version": turn.version, "session_id": turn.write.session.id}

@@ -1,0 +1,201 @@
+"""A turn as an HTTP response: server-sent frames, or one JSON object.
+
+Frames go straight through ASGI's `send`: what is the same in all of them is serialized once per request. The status is
+sent with the first chunk, so whatever the engine refuses is still an HTTP error. When the client goes, the turn is
+cancelled, which stops the engine and commits what was spoken.
+"""
+
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import anyio
+import orjson
+from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from app.errors import ApiError
+from app.sessions.turn import Turn
+from models.engine import Chunk, TokenLogprob
+
+ErrorResponse = Callable[[ApiError], Response]
+DONE = b"data: [DONE]\n\n"
+STREAM_START = {
+    "type": "http.response.start",
+    "status": 200,
+    "headers": [
+        (b"content-type", b"text/event-stream; charset=utf-8"),
+        (b"cache-control", b"no-cache"),
+        (b"x-accel-buffering", b"no"),
+        (b"x-content-type-options", b"nosniff"),
+    ],
+}
+
+
+class TurnResponse(Response):
+    """Runs `turn` while the client is there."""
+
+    def __init__(self, turn: Turn, model: str, on_error: ErrorResponse) -> None:
+        super().__init__()
+        self.turn = turn
+        self.model = model
+        self.created = int(time.time())
+        self._on_error = on_error
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(_until_gone, receive, group.cancel_scope.cancel)
+            await self._respond(scope, receive, send)
+            group.cancel_scope.cancel()
+
+    @abstractmethod
+    async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the turn and send it. Errors are answered here, never raised."""
+
+    def usage(self) -> dict[str, Any]:
+        """OpenAI's usage object; cached tokens are always told."""
+        turn = self.turn
+        return {
+            "prompt_tokens": turn.prompt_tokens,
+            "completion_tokens": turn.completion_tokens,
+            "total_tokens": turn.prompt_tokens + turn.completion_tokens,
+            "prompt_tokens_details": {"cached_tokens": turn.cached_tokens},
+        }
+
+    def session_fields(self) -> dict[str, Any]:
+        """Where the turn was written to, once it is."""
+        if (write := self.turn.write) is None:
+            return {}
+        return {"session_id": write.session.id, "message_id": write.message_id, "version": self.turn.version}
+
+
+class ChatStream(TurnResponse):
+    """`chat.completion.chunk` frames: the role, the content, the finish reason after the commit, usage, [DONE]."""
+
+    def __init__(self, turn: Turn, model: str, on_error: ErrorResponse, *, include_usage: bool) -> None:
+        super().__init__(turn, model, on_error)
+        self._include_usage = include_usage
+        self._base = {"id": turn.id, "object": "chat.completion.chunk", "created": self.created, "model": model}
+
+    async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+        try:
+            async with self.turn as turn:
+                heads = [self._head(index) for index in range(len(turn.choices))]
+                async for chunk in turn.stream():
+                    body = b""
+                    if not started:
+                        started = True
+                        await send(STREAM_START)
+                        body = b"".join(map(self._role, range(len(heads))))
+                    if chunk.text or chunk.logprobs:
+                        body += heads[chunk.index] + self._delta(chunk)
+                    if body:
+                        await send({"type": "http.response.body", "body": body, "more_body": True})
+            await send({"type": "http.response.body", "body": self._end()})
+        except ApiError as error:
+            answer = self._on_error(error)
+            if not started:
+                await answer(scope, receive, send)
+                return
+            await send({"type": "http.response.body", "body": b"data: " + bytes(answer.body) + b"\n\n" + DONE})
+
+    def _head(self, index: int) -> bytes:
+        """A content frame up to the content's JSON string."""
+        frame = orjson.dumps({**self._base, "choices": [{"index": index, "delta": {"content": ""}}]})
+        return b"data: " + frame.removesuffix(b'""}}]}')
+
+    @staticmethod
+    def _delta(chunk: Chunk) -> bytes:
+        """The rest of a content frame."""
+        content = orjson.dumps(chunk.text)
+        if not chunk.logprobs:
+            return content + b'},"logprobs":null,"finish_reason":null}]}\n\n'
+        logprobs = orjson.dumps(logprobs_to_wire(chunk.logprobs))
+        return content + b'},"logprobs":' + logprobs + b',"finish_reason":null}]}\n\n'
+
+    def _role(self, index: int) -> bytes:
+        delta = {"role": "assistant", "content": ""}
+        return self._frame({"choices": [{"index": index, "delta": delta, "logprobs": None, "finish_reason": None}]})
+
+    def _end(self) -> bytes:
+        written = self.session_fields()
+        finished = [
+            {"index": index, "delta": {}, "logprobs": None, "finish_reason": finish_reason(choice.finish_reason)}
+            for index, choice in enumerate(self.turn.choices)
+        ]
+        body = self._frame({"choices": finished, **written})
+        if self._include_usage:
+            body += self._frame({"choices": [], "usage": self.usage(), **written})
+        return body + DONE
+
+    def _frame(self, fields: dict[str, Any]) -> bytes:
+        return b"data: " + orjson.dumps({**self._base, **fields}) + b"\n\n"
+
+
+class TurnJson(TurnResponse):
+    """The finished turn as one JSON object, shaped by `shape`."""
+
+    def __init__(
+        self, turn: Turn, model: str, on_error: ErrorResponse, shape: Callable[["TurnJson"], dict[str, Any]]
+    ) -> None:
+        super().__init__(turn, model, on_error)
+        self._shape = shape
+
+    async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            async with self.turn as turn:
+                async for _ in turn.stream():
+                    pass
+            response: Response = JSONResponse(self._shape(self))
+        except ApiError as error:
+            response = self._on_error(error)
+        await response(scope, receive, send)
+
+
+def completion_to_wire(answer: TurnJson) -> dict[str, Any]:
+    """OpenAI's `chat.completion` object."""
+    choices = [
+        {
+            "index": index,
+            "message": {"role": "assistant", "content": choice.content, "refusal": None},
+            "logprobs": logprobs_to_wire(choice.logprobs) if choice.logprobs else None,
+            "finish_reason": finish_reason(choice.finish_reason),
+        }
+        for index, choice in enumerate(answer.turn.choices)
+    ]
+    return {
+        "id": answer.turn.id,
+        "object": "chat.completion",
+        "created": answer.created,
+        "model": answer.model,
+        "choices": choices,
+        "usage": answer.usage(),
+        **answer.session_fields(),
+    }
+
+
+def logprobs_to_wire(logprobs: Sequence[TokenLogprob]) -> dict[str, Any]:
+    """OpenAI's `logprobs` object."""
+
+    def entry(token: str, logprob: float) -> dict[str, Any]:
+        return {"token": token, "logprob": logprob, "bytes": list(token.encode())}
+
+    content = [
+        {**entry(item.token, item.logprob), "top_logprobs": [entry(*pair) for pair in item.top]} for item in logprobs
+    ]
+    return {"content": content, "refusal": None}
+
+
+def finish_reason(reason: str | None) -> str:
+    """In OpenAI's vocabulary, which knows no abort."""
+    return "length" if reason == "length" else "stop"
+
+
+async def _until_gone(receive: Receive, cancel: Callable[[], None]) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    cancel()
+
+

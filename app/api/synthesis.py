@@ -1,0 +1,113 @@
+"""A profile from one line: the turn that writes it under the profile's JSON schema, and its response."""
+
+import re
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from app.api.sse import DONE, STREAM_START, ErrorResponse, TurnResponse
+from app.errors import ApiError, InvalidRequestError
+from app.sessions.turn import Turn, Turns
+from app.store.characters import CharacterRecord
+from characters.card import CharacterCard, build_card
+from characters.profile import profile_json_schema
+from models.engine import Constraint, SamplingParams
+from models.synthesis.profiles import build_profile_turns, parse_profile
+
+# Complete fields of a profile's JSON so far: the decoder writes no quotes and no escapes into a value.
+_FIELD = re.compile(r'"(\w+)":"([^"]*)"')
+
+Save = Callable[[CharacterCard], Awaitable[CharacterRecord | None]]
+Shape = Callable[[CharacterRecord | None, CharacterCard], dict[str, Any]]
+
+
+class SynthesisRequest(BaseModel):
+    """A persona in one line; the same `seed` writes the same character."""
+
+    model_config = ConfigDict(extra="allow")
+
+    persona: str = Field(min_length=1, max_length=1000)
+    seed: int | None = Field(None, ge=0, lt=2**63)
+    temperature: float = Field(0.8, ge=0, le=2)
+    dry_run: bool = False
+    stream: bool = False
+
+
+async def synthesize(body: SynthesisRequest, turns: Turns) -> Turn:
+    """Begin to write the profile. Raises InvalidRequestError for a persona that says nothing."""
+    if not body.persona.strip():
+        raise InvalidRequestError("`persona` is empty", param="persona")
+    params = SamplingParams(
+        temperature=body.temperature, seed=body.seed, constraint=Constraint(json_schema=profile_json_schema())
+    )
+    asked = build_profile_turns(turns.engine.renderer, body.persona)
+    return await turns.complete([], asked, [], params, cut=False, endpoint="synthesize")
+
+
+class ProfileStream(TurnResponse):
+    """The character as JSON (201, or 200 for a dry run); streamed: `{"field", "value"}` frames, the character, [DONE]."""
+
+    def __init__(self, turn: Turn, body: SynthesisRequest, save: Save, on_error: ErrorResponse, shape: Shape) -> None:
+        super().__init__(turn, "", on_error)
+        self._body = body
+        self._save = save
+        self._shape = shape
+
+    async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+        try:
+            async with self.turn as turn:
+                fields = _Fields()
+                async for chunk in turn.stream():
+                    if self._body.stream and not started:
+                        started = True
+                        await send(STREAM_START)
+                    for name, value in fields.feed(chunk.text):
+                        if self._body.stream:
+                            await send(_frame({"field": name, "value": value}))
+            record, card = await self._finish()
+        except ApiError as error:
+            answer = self._on_error(error)
+            if not started:
+                await answer(scope, receive, send)
+                return
+            await send({"type": "http.response.body", "body": b"data: " + bytes(answer.body) + b"\n\n" + DONE})
+            return
+        character = self._shape(record, card)
+        if started:
+            await send(_frame(character))
+            await send({"type": "http.response.body", "body": DONE})
+            return
+        location = {"location": f"/characters/{record.id}"} if record else {}
+        response: Response = JSONResponse(character, 201 if record else 200, location)
+        await response(scope, receive, send)
+
+    async def _finish(self) -> tuple[CharacterRecord | None, CharacterCard]:
+        choice = self.turn.choices[0]
+        if choice.finish_reason != "stop":
+            raise ApiError("the profile didn't fit into the model's context", code="synthesis_failed")
+        persona = " ".join(self._body.persona.split())
+        card = build_card(parse_profile(choice.content), persona)
+        return await self._save(card), card
+
+
+class _Fields:
+    """Tells each field of a profile once, as soon as its value is complete."""
+
+    def __init__(self) -> None:
+        self._text = ""
+        self._read = 0
+
+    def feed(self, text: str) -> Iterator[tuple[str, str]]:
+        self._text += text
+        for match in _FIELD.finditer(self._text, self._read):
+            self._read = match.end()
+            yield match[1], match[2]
+
+
+def _frame(value: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "http.response.body", "body": b"data: " + orjson.dumps(value) + b"\n\n", "more_body": True}

@@ -1,0 +1,93 @@
+"""Everything a client can be told went wrong, as one tree; the body is always OpenAI's error object.
+
+    ApiError                    500  server_error
+    ├── InvalidRequestError     400  invalid_request_error
+    │   ├── ContextLengthError  400  code context_length_exceeded
+    │   └── BodyTooLargeError   413  code body_too_large
+    ├── AuthenticationError     401  authentication_error
+    ├── NotFoundError           404  not_found_error
+    ├── ConflictError           409  conflict_error, not to be retried as it is
+    │   └── SessionBusyError         code session_busy
+    ├── PreconditionError       412  the ETag in If-Match is not the current one
+    └── UnavailableError        503  service_unavailable, Retry-After
+        └── EngineDownError          code engine_dead
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+
+class ApiError(Exception):
+    """An HTTP status and OpenAI's error body. `param` names the field at fault."""
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "server_error"
+    code: ClassVar[str | None] = None
+    headers: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.error_code = code or self.code
+
+    def body(self) -> dict[str, Any]:
+        """`{"error": {message, type, param, code}}`."""
+        error = {"message": self.message, "type": self.type, "param": self.param, "code": self.error_code}
+        return {"error": error}
+
+
+class InvalidRequestError(ApiError):
+    status = 400
+    type = "invalid_request_error"
+
+
+class ContextLengthError(InvalidRequestError):
+    code = "context_length_exceeded"
+
+
+class BodyTooLargeError(InvalidRequestError):
+    status = 413
+    code = "body_too_large"
+
+
+class AuthenticationError(ApiError):
+    status = 401
+    type = "authentication_error"
+    code = "invalid_api_key"
+    headers = {"www-authenticate": "Bearer"}
+
+
+class NotFoundError(ApiError):
+    status = 404
+    type = "not_found_error"
+    code = "not_found"
+
+
+class ConflictError(ApiError):
+    status = 409
+    type = "conflict_error"
+    code = "conflict"
+    # OpenAI's client sends a 409 again by itself, which would double a turn.
+    headers = {"x-should-retry": "false"}
+
+
+class SessionBusyError(ConflictError):
+    code = "session_busy"
+
+
+class PreconditionError(ApiError):
+    status = 412
+    type = "invalid_request_error"
+    code = "etag_mismatch"
+
+
+class UnavailableError(ApiError):
+    status = 503
+    type = "service_unavailable"
+    code = "unavailable"
+    headers = {"retry-after": "2"}
+
+
+class EngineDownError(UnavailableError):
+    code = "engine_dead"

@@ -1,0 +1,106 @@
+"""The application: opens Redis, the library and the engine in its lifespan and hands them to the API."""
+
+import asyncio
+import gc
+import logging
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from fastapi import FastAPI
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from app.api import characters, failure, openai, ops, sessions
+from app.metrics import Metrics
+from app.security import ApiKeys
+from app.sessions.turn import Turns
+from app.settings import Settings
+from app.store.characters import CharacterStore
+from app.store.connection import connect
+from app.store.embedded import embedded_redis
+from app.store.sessions import SessionStore
+from characters.library import load_library
+from models.engine import Engine
+from models.vllm_engine import open_vllm_engine
+
+logger = logging.getLogger(__name__)
+
+DRAIN_S = 10.0
+WATCH_S = 0.25
+
+OpenEngine = Callable[[Settings], Awaitable[Engine]]
+
+
+async def open_engine(settings: Settings) -> Engine:
+    """The engine that the settings name."""
+    return await open_vllm_engine(
+        settings.model_path,
+        model_id=settings.model_id,
+        max_model_len=settings.max_model_len,
+        max_num_seqs=settings.max_num_seqs,
+        gpu_memory_utilization=settings.gpu_memory_utilization,
+        load_format=settings.load_format,
+        stream_interval=settings.stream_interval,
+        cpu_kv_cache_gib=settings.cpu_kv_cache_gib,
+    )
+
+
+def create_app(settings: Settings, open_engine: OpenEngine = open_engine) -> FastAPI:
+    """The server as an ASGI application. `open_engine` is replaced by tests that inject faults."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        started = time.perf_counter()
+        async with AsyncExitStack() as stack:
+            if settings.redis_url is None:
+                logger.info("starting Redis in %s", settings.data_dir)
+                url = await stack.enter_async_context(embedded_redis(settings.data_dir / "redis"))
+            else:
+                url = settings.redis_url.get_secret_value()
+            redis = await stack.enter_async_context(connect(url))
+            store = CharacterStore(redis)
+            await store.plant(load_library())
+            logger.info("loading the model %s (half a minute for the tiny one, minutes for 8B)", settings.model)
+            engine = await open_engine(settings)
+            stack.push_async_callback(engine.close)
+            turns = Turns(
+                engine,
+                SessionStore(redis, settings.lease_s),
+                app.state.metrics,
+                reply_tokens=settings.reply_tokens,
+                max_running=settings.max_concurrent_requests,
+            )
+            stack.push_async_callback(turns.drain, DRAIN_S)
+            app.state.redis, app.state.characters, app.state.turns = redis, store, turns
+            for task in (turns.keep_leases(settings.lease_s / 3), _stop_when_dead(app, engine)):
+                stack.callback(asyncio.create_task(task).cancel)
+            # What start-up has made stays: the collector needn't look at it again.
+            gc.collect()
+            gc.freeze()
+            logger.info("ready after %.0f s: %s tokens of context", time.perf_counter() - started, engine.max_model_len)
+            yield
+
+    app = FastAPI(title="OpenCharacter", lifespan=lifespan, strict_content_type=False)
+    app.state.settings = settings
+    app.state.engine_died = False
+    app.state.metrics = Metrics()
+    app.state.respond = failure.responder(app.state.metrics)
+    failure.install(app, app.state.respond)
+    for router in (openai.router, characters.router, sessions.router, ops.router):
+        app.include_router(router)
+    if settings.api_keys:
+        app.add_middleware(ApiKeys, keys=settings.api_keys)
+    else:
+        # Without keys only this machine may ask, and no web page that has bent a name of its own to this address.
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]", settings.host])
+    return app
+
+
+async def _stop_when_dead(app: FastAPI, engine: Engine) -> None:
+    """End the process when its engine has died: it can't be brought back, a supervisor can."""
+    while (error := engine.error()) is None:
+        await asyncio.sleep(WATCH_S)
+    app.state.engine_died = True
+    logger.critical("the inference engine has died, and the server stops: %s", error)
+    signal.raise_signal(signal.SIGTERM)

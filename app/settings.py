@@ -1,0 +1,90 @@
+"""What can be configured: `OPENCHARACTER_*` variables, read once at start, frozen. Nothing else reads the environment."""
+
+import ipaddress
+import shutil
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+ROOT = Path(__file__).parent.parent
+TINY = "models/tiny"
+# The fine-tuned 8B: what a machine with a GPU serves unless told otherwise. README: how to get or train it.
+OPENCHARACTER_8B = "opencharacter/OpenCharacter-8B"
+
+
+class Settings(BaseSettings):
+    """Frozen and valid. Raises pydantic's ValidationError at start, naming the variable."""
+
+    model_config = SettingsConfigDict(env_prefix="OPENCHARACTER_", frozen=True, extra="ignore")
+
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535)
+    data_dir: Path = Path(".data")
+    model: str = Field(default_factory=lambda: OPENCHARACTER_8B if has_gpu() else TINY)
+    redis_url: SecretStr | None = None
+    api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+
+    max_model_len: int | None = Field(None, ge=256)
+    max_num_seqs: int | None = Field(None, ge=1)
+    gpu_memory_utilization: float = Field(0.9, gt=0, le=1)
+    load_format: str = "auto"
+    stream_interval: int = Field(1, ge=1, le=64)
+    cpu_kv_cache_gib: int = Field(1, ge=1)
+
+    temperature: float = Field(0.7, ge=0, le=2)
+    reply_tokens: int = Field(512, ge=1)
+    """Longest reply in a session when a request names no `max_tokens`; a quarter of the context at most."""
+    max_body_bytes: int = Field(4 * 2**20, ge=1024)
+    max_concurrent_requests: int = Field(1024, ge=1)
+    lease_s: float = Field(15.0, ge=1)
+    log_level: str = "INFO"
+
+    @field_validator("api_keys", mode="before")
+    @classmethod
+    def _split_keys(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("api_keys")
+    @classmethod
+    def _long_keys(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        if any(len(key.get_secret_value()) < 16 for key in keys):
+            raise ValueError("an API key has at least 16 characters; `python -m app keys` makes one")
+        return keys
+
+    @model_validator(mode="after")
+    def _public_needs_keys(self) -> Self:
+        if not self.api_keys and not is_loopback(self.host):
+            raise ValueError(
+                f"refusing to listen on {self.host} without API keys: set OPENCHARACTER_API_KEYS to a comma-separated "
+                "list (`python -m app keys` makes one), or OPENCHARACTER_HOST=127.0.0.1"
+            )
+        return self
+
+    @property
+    def model_path(self) -> str:
+        """The model as a folder where it is one (relative ones are looked for in the project), else as a hub id."""
+        inside = ROOT / self.model
+        return str(inside) if inside.is_dir() else self.model
+
+    @property
+    def model_id(self) -> str:
+        """What clients call the model: the folder's name, or the hub id."""
+        path = Path(self.model_path)
+        return path.resolve().name if path.is_dir() else self.model
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def has_gpu() -> bool:
+    """Whether an NVIDIA driver is installed; the Makefile asks `nvidia-smi` itself."""
+    return shutil.which("nvidia-smi") is not None

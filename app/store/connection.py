@@ -1,0 +1,45 @@
+"""One Redis connection pool, and its failures in our own words."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from app.errors import UnavailableError
+
+CONNECT_S = 2.0
+REPLY_S = 10.0
+
+
+@asynccontextmanager
+async def connect(url: str) -> AsyncIterator[Redis]:
+    """A client for `url` that answers within seconds or fails; a connection that has gone stale is tried once more."""
+    client = Redis.from_url(
+        url, socket_connect_timeout=CONNECT_S, socket_timeout=REPLY_S, retry=Retry(NoBackoff(), 1), protocol=2
+    )
+    try:
+        yield client
+    finally:
+        await client.aclose()
+
+
+@asynccontextmanager
+async def redis_errors() -> AsyncIterator[None]:
+    """Whatever Redis can't do becomes a 503."""
+    try:
+        yield
+    except (RedisError, OSError) as error:
+        raise UnavailableError(
+            "the store is unreachable; nothing of this request was saved", code="store_unavailable"
+        ) from error
+
+
+async def answers(client: Redis) -> bool:
+    """Whether Redis answers now."""
+    try:
+        return bool(await client.ping())
+    except (RedisError, OSError):
+        return False

@@ -1,0 +1,183 @@
+"""Sessions in Redis: one hash slot each, written in one step and only by whom the version still fits.
+
+Under `oc:{<session>}`: `:meta` (hash), `:messages` (hash of JSON by message id), `:tokens` (hash of packed ids by
+message id) and `:lease`. A session's ids stand in the sorted set `oc:sessions` by the time it was opened.
+"""
+
+import array
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import orjson
+from redis.asyncio import Redis
+
+from app.errors import ConflictError, NotFoundError, SessionBusyError
+from app.sessions.session import Message, Session
+from app.store.connection import redis_errors
+from app.store.scripts import load_script
+from characters.card import CharacterCard
+from models.prompt import UserPersona
+
+ALL = "oc:sessions"
+
+
+class SessionStore:
+    """All methods raise UnavailableError when Redis doesn't answer, and NotFoundError for an unknown session."""
+
+    def __init__(self, redis: Redis, lease_s: float) -> None:
+        self._redis = redis
+        self._lease_ms = int(lease_s * 1000)
+        self._acquire = redis.register_script(load_script("acquire"))
+        self._commit = redis.register_script(load_script("commit"))
+        self._release = redis.register_script(load_script("release"))
+        self._renew = redis.register_script(load_script("renew"))
+
+    async def create(self, session: Session) -> Session:
+        """Write a new session, as version 1. Raises ConflictError when the id is taken."""
+        async with redis_errors():
+            await self._redis.zadd(ALL, {session.id: session.created}, nx=True)
+        return await self.commit(session, list(session.messages.values()), tip=session.tip, window=session.window)
+
+    async def get(self, session_id: str) -> Session:
+        """The session as it is now, whoever is at it."""
+        async with redis_errors():
+            pipeline = self._redis.pipeline(transaction=True)
+            for part in ("meta", "messages", "tokens"):
+                pipeline.hgetall(_key(session_id, part))
+            meta, messages, tokens = await pipeline.execute()
+        return _load(session_id, meta, messages, tokens)
+
+    async def acquire(self, session_id: str, lease: str) -> Session:
+        """Take the session for one turn and read it. Raises SessionBusyError while another turn runs."""
+        keys = [_key(session_id, part) for part in ("meta", "messages", "tokens", "lease")]
+        async with redis_errors():
+            outcome, *parts = await self._acquire(keys=keys, args=[lease, self._lease_ms])
+        if outcome == b"busy":
+            raise SessionBusyError(f"the session {session_id!r} is answering already: wait for that turn, or cancel it")
+        if outcome == b"missing":
+            raise _unknown(session_id)
+        return _load(session_id, *(dict(zip(part[::2], part[1::2], strict=True)) for part in parts))
+
+    async def commit(
+        self, session: Session, added: Sequence[Message], *, tip: str | None, window: str | None, lease: str = ""
+    ) -> Session:
+        """Add messages to `session` and move its tip, in one step; the lease is given back with it.
+
+        Returns the session as it is then. Raises ConflictError when somebody else has committed since it was read.
+        """
+        changed = session.add(added, tip=tip, window=window)
+        keys = [_key(session.id, part) for part in ("meta", "messages", "tokens", "lease")]
+        fields = [item for pair in _meta(changed).items() for item in pair]
+        written = changed.messages.values() if session.recoded else added
+        records = [item for message in written for item in _record(message)]
+        expected = session.version or "new"
+        async with redis_errors():
+            outcome = await self._commit(
+                keys=keys, args=[expected, lease, len(fields) // 2, *fields, *records]
+            )
+        if outcome == b"missing":
+            raise _unknown(session.id)
+        if outcome == b"taken":
+            raise ConflictError(f"there is a session {session.id!r} already", code="id_taken")
+        if outcome == b"conflict":
+            raise ConflictError(f"the session {session.id!r} has moved on since version {session.version}")
+        return changed
+
+    async def release(self, session_id: str, lease: str) -> None:
+        """Give the session back without a commit."""
+        async with redis_errors():
+            await self._release(keys=[_key(session_id, "lease")], args=[lease])
+
+    async def renew(self, session_id: str, lease: str) -> None:
+        """Keep the session for another lease's length."""
+        async with redis_errors():
+            await self._renew(keys=[_key(session_id, "lease")], args=[lease, self._lease_ms])
+
+    async def delete(self, session_id: str) -> None:
+        """Erase the session and everything of it."""
+        async with redis_errors():
+            pipeline = self._redis.pipeline(transaction=False)
+            pipeline.delete(*(_key(session_id, part) for part in ("meta", "messages", "tokens", "lease")))
+            pipeline.zrem(ALL, session_id)
+            removed, _ = await pipeline.execute()
+        if not removed:
+            raise _unknown(session_id)
+
+    async def list(self, *, offset: int = 0, limit: int = 50) -> tuple[list[dict[str, Any]], int | None]:
+        """A page of sessions, newest first, as clients see them, and the next offset (None at the end)."""
+        async with redis_errors():
+            ids = await self._redis.zrevrange(ALL, offset, offset + limit)
+            pipeline = self._redis.pipeline(transaction=False)
+            for session_id in ids[:limit]:
+                pipeline.hgetall(_key(session_id.decode(), "meta"))
+            metas = await pipeline.execute()
+        shown = [
+            _load(session_id.decode(), meta, {}, {}).to_wire() for session_id, meta in zip(ids, metas, strict=False) if meta
+        ]
+        return shown, offset + limit if len(ids) > limit else None
+
+
+def _key(session_id: str, part: str) -> str:
+    return f"oc:{{{session_id}}}:{part}"
+
+
+def _unknown(session_id: str) -> NotFoundError:
+    return NotFoundError(f"there is no session {session_id!r}", code="session_not_found")
+
+
+def _meta(session: Session) -> dict[str, str | bytes]:
+    return {
+        "id": session.id,
+        "version": str(session.version),
+        "character_id": session.character_id,
+        "card": orjson.dumps(session.card.model_dump(exclude_unset=True)),
+        "user": orjson.dumps(asdict(session.user)),
+        "fingerprint": session.fingerprint,
+        "head": _pack(session.head),
+        "tip": session.tip or "",
+        "window": session.window or "",
+        "extra": session.extra,
+        "created": repr(session.created),
+        "updated": repr(session.updated),
+    }
+
+
+def _record(message: Message) -> tuple[str, bytes, bytes]:
+    fields = asdict(message)
+    fields.pop("token_ids")
+    return message.id, orjson.dumps(fields), _pack(message.token_ids)
+
+
+def _load(
+    session_id: str, meta: Mapping[bytes, bytes], messages: Mapping[bytes, bytes], tokens: Mapping[bytes, bytes]
+) -> Session:
+    if not meta:
+        raise _unknown(session_id)
+    return Session(
+        id=session_id,
+        version=int(meta[b"version"]),
+        character_id=meta[b"character_id"].decode(),
+        card=CharacterCard.model_validate(orjson.loads(meta[b"card"])),
+        user=UserPersona(**orjson.loads(meta[b"user"])),
+        fingerprint=meta[b"fingerprint"].decode(),
+        head=_unpack(meta[b"head"]),
+        tip=meta[b"tip"].decode() or None,
+        window=meta[b"window"].decode() or None,
+        extra=meta[b"extra"].decode(),
+        created=float(meta[b"created"]),
+        updated=float(meta[b"updated"]),
+        messages={
+            key.decode(): Message(**orjson.loads(raw), token_ids=_unpack(tokens[key])) for key, raw in messages.items()
+        },
+    )
+
+
+def _pack(token_ids: Sequence[int]) -> bytes:
+    return array.array("I", token_ids).tobytes()
+
+
+def _unpack(raw: bytes) -> list[int]:
+    ids = array.array("I")
+    ids.frombytes(raw)
+    return ids.tolist()
