@@ -1,19 +1,20 @@
 """Everything a client can be told went wrong, as one tree; the body is always OpenAI's error object.
 
-    ApiError                    500  server_error
-    ├── InvalidRequestError     400  invalid_request_error
-    │   ├── ContextLengthError  400  code context_length_exceeded
-    │   └── BodyTooLargeError   413  code body_too_large
-    ├── AuthenticationError     401  authentication_error
-    ├── NotFoundError           404  not_found_error
-    ├── ConflictError           409  conflict_error, not to be retried as it is
-    │   └── SessionBusyError         code session_busy
-    ├── PreconditionError       412  the ETag in If-Match is not the current one
-    └── UnavailableError        503  service_unavailable, Retry-After
-        └── EngineDownError          code engine_dead
+ApiError                    500  server_error
+├── InvalidRequestError     400  invalid_request_error
+│   ├── ContextLengthError  400  code context_length_exceeded
+│   └── BodyTooLargeError   413  code body_too_large
+├── AuthenticationError     401  authentication_error
+├── NotFoundError           404  not_found_error
+├── ConflictError           409  conflict_error, not to be retried as it is
+│   └── SessionBusyError         code session_busy
+├── PreconditionError       412  the ETag in If-Match is not the current one
+└── UnavailableError        503  service_unavailable, Retry-After
+    └── EngineDownError          code engine_dead
 """
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 
@@ -23,7 +24,7 @@ class ApiError(Exception):
     status: ClassVar[int] = 500
     type: ClassVar[str] = "server_error"
     code: ClassVar[str | None] = None
-    headers: ClassVar[Mapping[str, str]] = {}
+    headers: ClassVar[Mapping[str, str]] = MappingProxyType({})
 
     def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
         super().__init__(message)
@@ -55,7 +56,7 @@ class AuthenticationError(ApiError):
     status = 401
     type = "authentication_error"
     code = "invalid_api_key"
-    headers = {"www-authenticate": "Bearer"}
+    headers = MappingProxyType({"www-authenticate": "Bearer"})
 
 
 class NotFoundError(ApiError):
@@ -69,7 +70,7 @@ class ConflictError(ApiError):
     type = "conflict_error"
     code = "conflict"
     # OpenAI's client sends a 409 again by itself, which would double a turn.
-    headers = {"x-should-retry": "false"}
+    headers = MappingProxyType({"x-should-retry": "false"})
 
 
 class SessionBusyError(ConflictError):
@@ -86,7 +87,7 @@ class UnavailableError(ApiError):
     status = 503
     type = "service_unavailable"
     code = "unavailable"
-    headers = {"retry-after": "2"}
+    headers = MappingProxyType({"retry-after": "2"})
 
 
 class EngineDownError(UnavailableError):

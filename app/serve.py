@@ -14,7 +14,7 @@ GRACE_S = 10
 
 
 def serve(settings: Settings) -> int:
-    """Serve until told to stop. Returns 0 after a stop that was asked for, 1 when start-up failed or the engine died."""
+    """Serve until told to stop. Returns 0 after a stop that was asked for, 1 when start-up or the engine failed."""
     configure_logs(settings.log_level)
     app = create_app(settings)
     config = uvicorn.Config(

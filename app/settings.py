@@ -1,4 +1,4 @@
-"""What can be configured: `OPENCHARACTER_*` variables, read once at start, frozen. Nothing else reads the environment."""
+"""What can be configured: `OPENCHARACTER_*` variables, read once at start, frozen. Nothing else reads them."""
 
 import ipaddress
 import shutil

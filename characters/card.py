@@ -143,13 +143,13 @@ def parse_card(value: Json) -> CharacterCard:
 
 def build_card(profile: Profile, persona: str = "") -> CharacterCard:
     """A card around a synthesized profile, with a greeting of its own."""
-    greeting = f"Hello, {{{{user}}}}. I am {profile.name}."
-    return CharacterCard(data=CardData(name=profile.name, first_mes=greeting), profile=profile, persona=persona)
+    name = profile.name or "Nobody"
+    return CharacterCard(
+        data=CardData(name=name, first_mes=f"Hello, {{{{user}}}}. I am {name}."), profile=profile, persona=persona
+    )
 
 
 def slug(name: str) -> str:
     """An id for a character from its name: lower-case ASCII words joined by dashes; `character` when none is left."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:48] or "character"
-
-

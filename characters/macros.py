@@ -1,4 +1,4 @@
-"""Macros in card text: `{{char}}`, `{{user}}` and their old spellings, replaced in one pass, never by a template engine.
+"""Macros in card text: `{{char}}`, `{{user}}` and their old spellings, in one pass, never by a template engine.
 
 What a macro expands to is not read again, so a user named `{{char}}` stays `{{char}}`. Unknown macros are left as
 they are. Names are matched without regard to case, as the card specifications ask.

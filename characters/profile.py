@@ -4,12 +4,18 @@ The eight fields of the paper come first and are always present; the six after t
 only when they say something. The order is part of the format: models are trained on it.
 """
 
-from typing import Any
+import unicodedata
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
-from typing import Annotated
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-Line = Annotated[str, StringConstraints(strip_whitespace=True, max_length=2000)]
+
+def one_line(text: str) -> str:
+    """`text` with every run of white space and control characters as one space, none at its ends."""
+    return " ".join("".join(" " if unicodedata.category(char) == "Cc" else char for char in text).split())
+
+
+Line = Annotated[str, StringConstraints(max_length=2000), AfterValidator(one_line)]
 
 LABELS = {
     "name": "Name",
@@ -69,17 +75,16 @@ class Profile(BaseModel):
 
     def lines(self) -> str:
         """The profile as `Label: value` lines, in the order of LABELS, empty fields left out."""
-        values = ((label, " ".join(getattr(self, field).split())) for field, label in LABELS.items())
+        values = ((label, getattr(self, field)) for field, label in LABELS.items())
         return "\n".join(f"{label}: {value}" for label, value in values if value)
 
 
 def profile_json_schema() -> dict[str, Any]:
     """The JSON schema that constrained decoding follows: every field required, in order, bounded, nothing else.
 
-    Strings hold no control characters, quotes or backslashes, so that an object can't be cut inside an escape.
+    The decoder (xgrammar) writes no quotes and no escapes into a string that has a length.
     """
     properties = {
-        field: {"type": "string", "pattern": rf'^[^"\\\x00-\x1f]{{1,{length}}}$'}
-        for field, length in SYNTHESIS_LENGTHS.items()
+        field: {"type": "string", "minLength": 1, "maxLength": length} for field, length in SYNTHESIS_LENGTHS.items()
     }
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from characters.card import DEFAULT_USER, CharacterCard
+
 from models.renderer import Renderer, Turn
 
 # What a cut leaves of the room that history has. Lower: rarer cuts, shorter memory.
@@ -30,8 +31,7 @@ class PromptTooLong(ValueError):
 
     def __init__(self, needed_tokens: int, limit_tokens: int, what: str) -> None:
         super().__init__(
-            f"{what} needs {needed_tokens} tokens, and {limit_tokens} fit into the model's context "
-            "beside the reply"
+            f"{what} needs {needed_tokens} tokens, and {limit_tokens} fit into the model's context beside the reply"
         )
         self.needed_tokens = needed_tokens
         self.limit_tokens = limit_tokens
@@ -112,7 +112,9 @@ def build_prompt(
             raise PromptTooLong(needed, limit_tokens, "the character's card")
         raise PromptTooLong(fixed, limit_tokens, "the card with the last message")
     target = fixed + int((limit_tokens - fixed) * KEEP_SHARE)
-    boundaries = [index for index in range(start + 1, last_user + 1) if index < len(turns) and turns[index].role == "user"]
+    boundaries = [
+        index for index in range(start + 1, last_user + 1) if index < len(turns) and turns[index].role == "user"
+    ]
     fitting = bisect_left(
         boundaries, -target, key=lambda boundary: -len(_render(renderer, head, turns, tail, boundary, last_user))
     )

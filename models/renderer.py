@@ -94,9 +94,7 @@ class Llama3Renderer(_TokenizerBase):
         blank = self.encode("\n\n")
         self._begin = [_token_id(tokenizer, "<|begin_of_text|>")]
         self._end = [end]
-        self._headers = {
-            role: [start, *self.encode(role), stop, *blank] for role in ("system", "user", "assistant")
-        }
+        self._headers = {role: [start, *self.encode(role), stop, *blank] for role in ("system", "user", "assistant")}
 
     def segments(self, turns: Sequence[Turn]) -> Iterator[Segment]:
         yield Segment(self._begin)
@@ -124,7 +122,9 @@ class TemplateRenderer(_TokenizerBase):
     def __init__(self, tokenizer: Any, fingerprint: str) -> None:
         """`tokenizer` is a transformers `PreTrainedTokenizerFast` with a chat template."""
         backend = tokenizer.backend_tokenizer
-        ends = {tokenizer.eos_token_id} | {backend.token_to_id(token) for token in ("<|im_end|>", "<|eot_id|>", "<|end|>")}
+        ends = {tokenizer.eos_token_id} | {
+            backend.token_to_id(token) for token in ("<|im_end|>", "<|eot_id|>", "<|end|>")
+        }
         super().__init__(backend, fingerprint, sorted(end for end in ends if end is not None))
         self._glue = Tokenizer.from_str(backend.to_str())
         self._hf = tokenizer

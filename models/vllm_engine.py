@@ -104,7 +104,8 @@ class _Sampling:
         from vllm import exceptions
         from vllm.inputs import tokens_input
         from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
-        from vllm.v1.engine.exceptions import EngineDeadError as VllmEngineDeadError, EngineGenerateError
+        from vllm.v1.engine.exceptions import EngineDeadError as VllmEngineDeadError
+        from vllm.v1.engine.exceptions import EngineGenerateError
 
         self._stop_token_ids = list(stop_token_ids)
         self._params = VllmSamplingParams
@@ -116,7 +117,9 @@ class _Sampling:
         self.client_errors = (getattr(exceptions, "VLLMClientError", ValueError), ValueError)
         self.server_errors = (EngineGenerateError, getattr(exceptions, "VLLMServerError", EngineGenerateError))
 
-    def prompt(self, token_ids: list[int], cache_salt: str | None) -> Any:  # a vLLM TypedDict that moved between releases
+    def prompt(
+        self, token_ids: list[int], cache_salt: str | None
+    ) -> Any:  # a vLLM TypedDict that moved between releases
         return self._tokens_input(token_ids, cache_salt=cache_salt)
 
     def params(self, params: SamplingParams) -> "vllm.SamplingParams":
@@ -172,6 +175,7 @@ def _chunk(choice: "CompletionOutput", cached_tokens: int, top_logprobs: int | N
 def _logprobs(choice: "CompletionOutput", top: int) -> list[TokenLogprob]:
     result = []
     for token_id, candidates in zip(choice.token_ids, choice.logprobs or (), strict=False):
+        assert candidates is not None
         texts = {key: (item.decoded_token or "", item.logprob) for key, item in candidates.items()}
         token, logprob = texts[token_id]
         ranked = sorted(texts.values(), key=lambda pair: -pair[1])

@@ -49,7 +49,9 @@ async def list_characters(
 
 
 @router.post("/synthesize", response_model=None)
-async def synthesize_character(body: SynthesisRequest, request: Request, turns: TurnsDep, characters: CharactersDep) -> Response:
+async def synthesize_character(
+    body: SynthesisRequest, request: Request, turns: TurnsDep, characters: CharactersDep
+) -> Response:
     """Write a character from a one-line persona; streamed, its fields arrive one by one."""
     turn = await synthesize(body, turns)
 
@@ -73,7 +75,9 @@ async def read_character(
 
 
 @router.put("/{character_id}", response_model=None)
-async def replace_character(character_id: str, body: CardBody, characters: CharactersDep, if_match: IfMatch = None) -> Response:
+async def replace_character(
+    character_id: str, body: CardBody, characters: CharactersDep, if_match: IfMatch = None
+) -> Response:
     """Put another card in its place."""
     record = await characters.get(character_id)
     _check(record, if_match)
@@ -83,7 +87,9 @@ async def replace_character(character_id: str, body: CardBody, characters: Chara
 
 
 @router.patch("/{character_id}", response_model=None)
-async def change_character(character_id: str, body: CardBody, characters: CharactersDep, if_match: IfMatch = None) -> Response:
+async def change_character(
+    character_id: str, body: CardBody, characters: CharactersDep, if_match: IfMatch = None
+) -> Response:
     """Merge a patch (RFC 7396) into `data`, `profile` and `persona`; bare card fields go to `data`."""
     record = await characters.get(character_id)
     _check(record, if_match)
@@ -117,7 +123,13 @@ def card_to_wire(card: CharacterCard) -> dict[str, Any]:
     data = card.data.model_dump()
     shown = {key: value for key, value in data.items() if value is not None or key in card.data.model_fields_set}
     profile = card.profile.model_dump() if card.profile else None
-    return {"spec": card.spec, "spec_version": card.spec_version, "data": shown, "profile": profile, "persona": card.persona}
+    return {
+        "spec": card.spec,
+        "spec_version": card.spec_version,
+        "data": shown,
+        "profile": profile,
+        "persona": card.persona,
+    }
 
 
 def warnings(card: CharacterCard) -> list[str]:

@@ -24,7 +24,8 @@ from app.sessions.turn import Turn, Turns
 from app.store.characters import CharacterRecord, CharacterStore
 from models.engine import SamplingParams
 from models.prompt import UserPersona, head_text, tail_text
-from models.renderer import Renderer, Role, Turn as RenderedTurn
+from models.renderer import Renderer, Role
+from models.renderer import Turn as RenderedTurn
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"], route_class=JsonRoute)
 
@@ -136,7 +137,9 @@ def _lines(messages: Sequence[ChatMessage]) -> list[Line]:
     lines = [Line(roles.get(message.role, "user"), message.text()) for message in messages]
     lines = [line for line in lines if line.text.strip()]
     if all(line.role == "system" for line in lines):
-        raise InvalidRequestError("there is nothing to answer: every message is empty or a system message", param="messages")
+        raise InvalidRequestError(
+            "there is nothing to answer: every message is empty or a system message", param="messages"
+        )
     return lines
 
 
@@ -148,7 +151,9 @@ async def _character(model: str | None, turns: Turns, characters: CharacterStore
         return await characters.get(model)
     except NotFoundError:
         raise NotFoundError(
-            f"there is no model or character {model!r}; GET /v1/models lists them", param="model", code="model_not_found"
+            f"there is no model or character {model!r}; GET /v1/models lists them",
+            param="model",
+            code="model_not_found",
         ) from None
 
 

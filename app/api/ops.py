@@ -25,7 +25,9 @@ async def ready(request: Request, turns: TurnsDep) -> Response:
         raise EngineDownError("the inference engine has died")
     if not await answers(request.app.state.redis):
         raise UnavailableError("Redis doesn't answer", code="store_unavailable")
-    return JSONResponse({"status": "ready", "model": turns.engine.model_id, "max_model_len": turns.engine.max_model_len})
+    return JSONResponse(
+        {"status": "ready", "model": turns.engine.model_id, "max_model_len": turns.engine.max_model_len}
+    )
 
 
 @router.get("/metrics", response_model=None)

@@ -121,7 +121,7 @@ class ChatStream(TurnResponse):
 
     def _end(self) -> bytes:
         written = self.session_fields()
-        finished = [
+        finished: list[dict[str, Any]] = [
             {"index": index, "delta": {}, "logprobs": None, "finish_reason": finish_reason(choice.finish_reason)}
             for index, choice in enumerate(self.turn.choices)
         ]
@@ -197,5 +197,3 @@ async def _until_gone(receive: Receive, cancel: Callable[[], None]) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
     cancel()
-
-

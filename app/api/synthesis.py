@@ -49,7 +49,10 @@ async def synthesize(body: SynthesisRequest, turns: Turns) -> Turn:
 
 
 class ProfileStream(TurnResponse):
-    """The character as JSON (201, or 200 for a dry run); streamed: `{"field", "value"}` frames, the character, [DONE]."""
+    """The character as JSON (201, or 200 for a dry run).
+
+    Streamed: a frame `{"field", "value"}` as each field is complete, then the character, then [DONE].
+    """
 
     def __init__(self, turn: Turn, body: SynthesisRequest, save: Save, on_error: ErrorResponse, shape: Shape) -> None:
         super().__init__(turn, "", on_error)

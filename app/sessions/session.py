@@ -103,7 +103,13 @@ class Session:
         """The next version: with `added`, its active branch ending at `tip`."""
         messages = {**self.messages, **{message.id: message for message in added}}
         return replace(
-            self, messages=messages, tip=tip, window=window, version=self.version + 1, updated=time.time(), recoded=False
+            self,
+            messages=messages,
+            tip=tip,
+            window=window,
+            version=self.version + 1,
+            updated=time.time(),
+            recoded=False,
         )
 
     def to_wire(self) -> dict[str, Any]:

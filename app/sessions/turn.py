@@ -29,7 +29,8 @@ from app.sessions.session import FinishReason, Message, Session, as_turns, new_i
 from app.store.sessions import SessionStore
 from models.engine import Chunk, Engine, EngineDeadError, EngineError, InvalidRequest, SamplingParams, TokenLogprob
 from models.prompt import PromptTooLong, build_prompt
-from models.renderer import RenderError, Turn as RenderedTurn
+from models.renderer import RenderError
+from models.renderer import Turn as RenderedTurn
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +70,12 @@ class Turn:
     """One generation, with or without a session. Use: `async with turn: async for chunk in turn.stream(): …`."""
 
     def __init__(
-        self, turns: "Turns", prompt: list[int], params: SamplingParams, endpoint: str, write: SessionWrite | None = None
+        self,
+        turns: "Turns",
+        prompt: list[int],
+        params: SamplingParams,
+        endpoint: str,
+        write: SessionWrite | None = None,
     ) -> None:
         self.id = new_id("chatcmpl")
         self.choices = [Choice() for _ in range(params.n)]

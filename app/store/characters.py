@@ -11,7 +11,7 @@ import orjson
 from redis.asyncio import Redis
 
 from app.errors import ConflictError, NotFoundError, PreconditionError
-from app.store.connection import redis_errors
+from app.store.connection import Replies, redis_errors
 from app.store.scripts import load_script
 from characters.card import CharacterCard
 
@@ -39,7 +39,7 @@ class CharacterStore:
     """All methods raise UnavailableError when Redis doesn't answer."""
 
     def __init__(self, redis: Redis) -> None:
-        self._redis = redis
+        self._redis: Replies = redis
         self._write = redis.register_script(load_script("write_character"))
 
     async def plant(self, library: Mapping[str, CharacterCard]) -> None:
@@ -117,7 +117,9 @@ class CharacterStore:
 
     async def _put(self, record: CharacterRecord, *, expected: int) -> str:
         entry = {"version": record.version, "name": record.card.name, "tags": record.card.data.tags}
-        outcome: bytes = await self._write(keys=[CARDS, INDEX], args=[record.id, expected, record.dumps(), orjson.dumps(entry)])
+        outcome: bytes = await self._write(
+            keys=[CARDS, INDEX], args=[record.id, expected, record.dumps(), orjson.dumps(entry)]
+        )
         return outcome.decode()
 
 

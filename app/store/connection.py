@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -9,6 +10,9 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from app.errors import UnavailableError
+
+# redis-py's annotations can't say that this client's replies are bytes.
+Replies = Any
 
 CONNECT_S = 2.0
 REPLY_S = 10.0

@@ -13,8 +13,8 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from redis.asyncio import Redis
@@ -52,14 +52,7 @@ async def embedded_redis(directory: Path) -> AsyncIterator[str]:
 
     Raises EmbeddedRedisError when another process uses the directory or the server doesn't come up.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    with open(directory / "lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise EmbeddedRedisError(
-                f"{directory} is in use by another server: stop it, or set OPENCHARACTER_DATA_DIR to another folder"
-            ) from None
+    with _lock(directory):
         socket = _socket_path(directory)
         client = Redis.from_url(f"unix://{socket}")
         try:
@@ -73,6 +66,19 @@ async def embedded_redis(directory: Path) -> AsyncIterator[str]:
                 await asyncio.to_thread(process.wait)
         finally:
             await client.aclose()
+
+
+@contextmanager
+def _lock(directory: Path) -> Iterator[None]:
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise EmbeddedRedisError(
+                f"{directory} is in use by another server: stop it, or set OPENCHARACTER_DATA_DIR to another folder"
+            ) from None
+        yield
 
 
 def _socket_path(directory: Path) -> Path:

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 
 from app.errors import ConflictError, NotFoundError, SessionBusyError
 from app.sessions.session import Message, Session
-from app.store.connection import redis_errors
+from app.store.connection import Replies, redis_errors
 from app.store.scripts import load_script
 from characters.card import CharacterCard
 from models.prompt import UserPersona
@@ -26,7 +26,7 @@ class SessionStore:
     """All methods raise UnavailableError when Redis doesn't answer, and NotFoundError for an unknown session."""
 
     def __init__(self, redis: Redis, lease_s: float) -> None:
-        self._redis = redis
+        self._redis: Replies = redis
         self._lease_ms = int(lease_s * 1000)
         self._acquire = redis.register_script(load_script("acquire"))
         self._commit = redis.register_script(load_script("commit"))
@@ -73,9 +73,7 @@ class SessionStore:
         records = [item for message in written for item in _record(message)]
         expected = session.version or "new"
         async with redis_errors():
-            outcome = await self._commit(
-                keys=keys, args=[expected, lease, len(fields) // 2, *fields, *records]
-            )
+            outcome = await self._commit(keys=keys, args=[expected, lease, len(fields) // 2, *fields, *records])
         if outcome == b"missing":
             raise _unknown(session.id)
         if outcome == b"taken":
@@ -113,7 +111,9 @@ class SessionStore:
                 pipeline.hgetall(_key(session_id.decode(), "meta"))
             metas = await pipeline.execute()
         shown = [
-            _load(session_id.decode(), meta, {}, {}).to_wire() for session_id, meta in zip(ids, metas, strict=False) if meta
+            _load(session_id.decode(), meta, {}, {}).to_wire()
+            for session_id, meta in zip(ids, metas, strict=False)
+            if meta
         ]
         return shown, offset + limit if len(ids) > limit else None
 

@@ -1,5 +1,7 @@
 """One-line persona to profile: the prompt, and what comes back. The same for synthesis at scale and for the server."""
 
+import json
+
 import orjson
 
 from characters.profile import Profile
@@ -23,4 +25,5 @@ def render_profile(profile: Profile) -> str:
 
 def parse_profile(text: str) -> Profile:
     """The profile in a reply. Raises ValueError (JSON's or pydantic's) when it isn't one."""
-    return Profile.model_validate(orjson.loads(text))
+    # The decoder lets control characters through, which strict JSON refuses; a profile turns them into spaces.
+    return Profile.model_validate(json.loads(text, strict=False))

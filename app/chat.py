@@ -1,0 +1,121 @@
+"""Talk to a character in the terminal, against a server that runs."""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import httpx
+from rich.console import Console
+from rich.table import Table
+
+from app.settings import Settings
+
+HELP = "Enter sends · /again another reply · /history · /quit (or Ctrl-D)"
+
+
+class ServerError(Exception):
+    """What the server said no with."""
+
+
+def chat(settings: Settings, chosen: argparse.Namespace) -> int:
+    """Open or go on with a session and talk until the input ends. Returns the exit status."""
+    console = Console(highlight=False)
+    headers = {"authorization": f"Bearer {settings.api_keys[0].get_secret_value()}"} if settings.api_keys else {}
+    url = chosen.url or f"http://{settings.host}:{settings.port}"
+    with httpx.Client(base_url=url, headers=headers, timeout=httpx.Timeout(600, connect=5)) as client:
+        try:
+            if chosen.character == "?":
+                _list(client, console)
+                return 0
+            _talk(client, console, chosen)
+        except httpx.ConnectError:
+            console.print(
+                f"no server answers at {url}: start one with `make serve`, or name another with --url", style="red"
+            )
+            return 1
+        except ServerError as error:
+            console.print(str(error), style="red", markup=False)
+            return 1
+    return 0
+
+
+def _list(client: httpx.Client, console: Console) -> None:
+    table = Table("id", "name", "who", box=None, pad_edge=False)
+    cursor: str | None = ""
+    while cursor is not None:
+        page = _json(client.get("/characters", params={"cursor": cursor, "limit": 200}))
+        for character in page["characters"]:
+            table.add_row(character["id"], character["data"]["name"], character["persona"])
+        cursor = page["next_cursor"]
+    console.print(table)
+
+
+def _talk(client: httpx.Client, console: Console, chosen: argparse.Namespace) -> None:
+    session = _open(client, chosen)
+    name = _json(client.get(f"/characters/{session['character_id']}"))["data"]["name"]
+    console.print(f"[dim]{name} · session {session['id']} · {HELP}[/dim]\n")
+    for message in session["messages"]:
+        _show(console, name if message["role"] == "assistant" else session["user"]["name"], message["content"])
+    path = f"/sessions/{session['id']}"
+    for line in _lines(session["user"]["name"]):
+        if line == "/history":
+            for message in _json(client.get(f"{path}/messages", params={"limit": 1000}))["messages"]:
+                _show(console, name if message["role"] == "assistant" else session["user"]["name"], message["content"])
+            continue
+        regenerate = line == "/again"
+        try:
+            body: dict[str, Any] = {"stream": True} if regenerate else {"content": line, "stream": True}
+            _stream(client, f"{path}/regenerate" if regenerate else f"{path}/messages", body, console, name)
+        except ServerError as error:
+            console.print(str(error), style="red", markup=False)
+
+
+def _open(client: httpx.Client, chosen: argparse.Namespace) -> dict[str, Any]:
+    if chosen.session:
+        return _json(client.get(f"/sessions/{chosen.session}"))
+    user = {"name": chosen.name, "persona": chosen.persona}
+    body = {"character_id": chosen.character, "user": user, "greeting": chosen.greeting}
+    return _json(client.post("/sessions", json=body))
+
+
+def _lines(name: str) -> Iterator[str]:
+    prompt = f"\033[1;36m{name}\033[0m: " if sys.stdin.isatty() else ""
+    with suppress(EOFError, KeyboardInterrupt):
+        while (line := input(prompt).strip()) != "/quit":
+            if line:
+                yield line
+    print()
+
+
+def _stream(client: httpx.Client, path: str, body: dict[str, Any], console: Console, name: str) -> None:
+    """Print a reply as it comes; Ctrl-C stops the character and keeps what it has said."""
+    with client.stream("POST", path, json=body) as response:
+        if response.is_error:
+            response.read()
+            _json(response)
+        console.print(f"[bold magenta]{name}[/bold magenta]: ", end="")
+        with suppress(KeyboardInterrupt):
+            for line in response.iter_lines():
+                if line.startswith("data: {"):
+                    frame = json.loads(line.removeprefix("data: "))
+                    if "error" in frame:
+                        raise ServerError(frame["error"]["message"])
+                    for choice in frame["choices"]:
+                        print(choice["delta"].get("content", ""), end="", flush=True)
+    print("\n")
+
+
+def _show(console: Console, name: str, text: str) -> None:
+    console.print(f"[bold magenta]{name}[/bold magenta]: ", end="")
+    console.print(text, markup=False)
+    console.print()
+
+
+def _json(response: httpx.Response) -> dict[str, Any]:
+    body: dict[str, Any] = response.json()
+    if response.is_error:
+        raise ServerError(body.get("error", {}).get("message", response.reason_phrase))
+    return body
