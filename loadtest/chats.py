@@ -103,9 +103,10 @@ class HeaderChat:
 class TranscriptChat:
     """OpenAI's API as it is everywhere: the client sends the whole conversation each time."""
 
-    def __init__(self, model: str, sampling: Sampling, opening: list[Message]) -> None:
-        """`opening` stands before what is said: a system message, a greeting."""
+    def __init__(self, model: str, sampling: Sampling, opening: list[Message], tail: str = "") -> None:
+        """`opening` stands before what is said: a system message, a greeting; `tail` before each line, as system."""
         self._body = {**sampling.body(), "model": model}
+        self._tail: list[Message] = [{"role": "system", "content": tail}] if tail else []
         self.messages = list(opening)
 
     def open(self) -> None:
@@ -115,8 +116,10 @@ class TranscriptChat:
         """Nothing is kept on the server."""
 
     def say(self, line: str) -> Request:
-        messages = [*self.messages, {"role": "user", "content": line}]
+        messages = [*self.messages, *self._tail, {"role": "user", "content": line}]
         return Request("/v1/chat/completions", {**self._body, "messages": messages})
 
     def heard(self, line: str, reply: str) -> None:
-        self.messages += [{"role": "user", "content": line}, {"role": "assistant", "content": reply}]
+        # An untrained model says NUL, which a careful server doesn't take back.
+        spoken = reply.replace("\0", "")
+        self.messages += [{"role": "user", "content": line}, {"role": "assistant", "content": spoken}]

@@ -4,7 +4,6 @@ What a server costs at a concurrency that stays the same. Latencies say little a
 """
 
 import asyncio
-import random
 from collections.abc import Callable
 from time import perf_counter, process_time
 
@@ -13,7 +12,7 @@ import httpx
 from loadtest.chats import Chat
 from loadtest.sample import OpenSample, Run, TurnSample
 from loadtest.turns import open_chat, take_turn
-from loadtest.workload import CharacterMix, draw_lines
+from loadtest.workload import CharacterMix, draw_lines, seeded
 
 
 async def run_closed_loop(
@@ -38,7 +37,7 @@ async def run_closed_loop(
     cpu_s, started_s = process_time(), perf_counter()
 
     async def stream(number: int) -> None:
-        rng = random.Random(seed * 1_000_003 + number)
+        rng = seeded(seed * 1_000_003 + number)
         await asyncio.sleep(stagger_s * number / streams)
         for conversation in range(chats):
             character = mix.draw(rng)

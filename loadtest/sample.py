@@ -27,6 +27,8 @@ class TurnSample:
     cached_tokens: int = 0
     error: str | None = None
     """What kind of failure, or None: see `loadtest.turns`."""
+    detail: str = ""
+    """What the server said of it, for a person to read."""
 
     @property
     def ok(self) -> bool:

@@ -27,7 +27,7 @@ class Slo:
 
 
 def summarize(run: Run, slo: Slo) -> Figures:
-    """The run's figures as JSON. Latencies are of turns that succeeded; failed ones count as errors and miss the SLO."""
+    """The run's figures as JSON. Latencies are of turns that succeeded; failed ones are errors and miss the SLO."""
     good = [turn for turn in run.turns if turn.ok]
     prompt_tokens = sum(turn.prompt_tokens for turn in good)
     cached_tokens = sum(turn.cached_tokens for turn in good)

@@ -48,8 +48,8 @@ async def take_turn(
                 if response.is_success:
                     await _read(response, sample)
                 else:
-                    await response.aread()
                     sample.error = f"http_{response.status_code}"
+                    sample.detail = (await response.aread()).decode(errors="replace")[:500]
     except (httpx.HTTPError, TimeoutError) as failure:
         sample.error = _kind(failure)
     except (ValueError, KeyError, TypeError, IndexError, AttributeError):
@@ -71,6 +71,7 @@ async def _read(response: httpx.Response, sample: TurnSample) -> None:
             frame = orjson.loads(payload)
             if frame.get("error"):
                 sample.error = f"stream_{frame['error'].get('code') or frame['error'].get('type')}"
+                sample.detail = str(frame["error"].get("message"))[:500]
             for choice in frame.get("choices", ()):
                 text = choice["delta"].get("content")
                 if text:

@@ -83,13 +83,18 @@ def build_plans(
 
     The same seed gives the same plan, whatever it is sent to.
     """
-    rng = random.Random(seed)
+    rng = seeded(seed)
     plans, arrival_s = [], 0.0
     for number in range(sessions):
         arrival_s += rng.expovariate(rate)
         thinks_s = [rng.expovariate(1 / think_s) if think_s > 0 else 0.0 for _ in range(turns)]
         plans.append(SessionPlan(number, arrival_s, mix.draw(rng), draw_lines(rng, turns), thinks_s))
     return plans
+
+
+def seeded(seed: int) -> random.Random:
+    """The generator that everything here draws from."""
+    return random.Random(seed)  # noqa: S311 - a load that repeats, no secret
 
 
 def draw_lines(rng: random.Random, turns: int) -> Sequence[str]:
