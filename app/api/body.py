@@ -7,11 +7,11 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import orjson
-from fastapi import Request, Response
+from fastapi import HTTPException, Request, Response
 from fastapi.routing import APIRoute
 from starlette.datastructures import Headers, MutableHeaders
 
-from app.errors import BodyTooLargeError, InvalidRequestError
+from app.errors import ApiError, BodyTooLargeError, InvalidRequestError
 
 MAX_DEPTH = 64
 # How much of an oversized body is read and thrown away, so that the client gets to read the answer.
@@ -64,7 +64,13 @@ class JsonRoute(APIRoute):
         handler = super().get_route_handler()
 
         async def handle(request: Request) -> Response:
-            return await handler(JsonRequest(request.scope, request.receive))
+            try:
+                return await handler(JsonRequest(request.scope, request.receive))
+            except HTTPException as error:
+                # FastAPI hides what went wrong with a body behind a 400 of its own.
+                if isinstance(error.__cause__, ApiError):
+                    raise error.__cause__ from None
+                raise
 
         return handle
 

@@ -4,6 +4,7 @@ Lenient where front-ends are sloppy (null is absent, -1 switches off, numbers in
 harm the server.
 """
 
+import re
 from typing import Any, Literal
 
 import orjson
@@ -18,6 +19,7 @@ MAX_N = 16
 MAX_STOPS = 64
 MAX_STOP_CHARACTERS = 256
 MAX_SCHEMA_BYTES = 32 * 1024
+_TOKEN_ID = re.compile(r"[0-9]{1,9}")
 
 
 class JsonSchemaFormat(BaseModel):
@@ -100,7 +102,7 @@ class SamplingFields(BaseModel):
 
     def to_params(self, *, temperature: float, vocabulary: int) -> SamplingParams:
         """For the engine; `temperature` where the client names none. Raises InvalidRequestError on a bad schema."""
-        bias = {int(key): value for key, value in (self.logit_bias or {}).items() if key.isdecimal()}
+        bias = {int(key): value for key, value in (self.logit_bias or {}).items() if _TOKEN_ID.fullmatch(key)}
         return SamplingParams(
             max_tokens=self.max_completion_tokens or self.max_tokens,
             min_tokens=self.min_tokens or 0,

@@ -64,7 +64,7 @@ async def create_session(
 @router.get("")
 async def list_sessions(
     sessions: SessionsDep,
-    cursor: Annotated[int, Query(ge=0)] = 0,
+    cursor: Annotated[int, Query(ge=0, lt=2**53)] = 0,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> dict[str, Any]:
     """A page of sessions, newest first; pass `next_cursor` as `cursor` for the next one."""
