@@ -5,7 +5,7 @@ import logging.config
 
 def configure_logs(level: str) -> None:
     """Send everything at `level` to standard error; chatty libraries only from WARNING on."""
-    quiet = ("vllm", "uvicorn.access", "httpx", "httpcore", "transformers", "asyncio")
+    quiet = ("vllm", "uvicorn.access", "uvicorn.error", "httpx", "httpcore", "transformers", "asyncio")
     logging.config.dictConfig(
         {
             "version": 1,

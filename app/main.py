@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import logging
-import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -27,7 +26,6 @@ from models.vllm_engine import open_vllm_engine
 logger = logging.getLogger(__name__)
 
 DRAIN_S = 10.0
-WATCH_S = 0.25
 
 OpenEngine = Callable[[Settings], Awaitable[Engine]]
 
@@ -73,8 +71,7 @@ def create_app(settings: Settings, open_engine: OpenEngine = open_engine) -> Fas
             )
             stack.push_async_callback(turns.drain, DRAIN_S)
             app.state.redis, app.state.characters, app.state.turns = redis, store, turns
-            for task in (turns.keep_leases(settings.lease_s / 3), _stop_when_dead(app, engine)):
-                stack.callback(asyncio.create_task(task).cancel)
+            stack.callback(asyncio.create_task(turns.keep_leases(settings.lease_s / 3)).cancel)
             # What start-up has made stays: the collector needn't look at it again.
             gc.collect()
             gc.freeze()
@@ -83,7 +80,6 @@ def create_app(settings: Settings, open_engine: OpenEngine = open_engine) -> Fas
 
     app = FastAPI(title="OpenCharacter", lifespan=lifespan, strict_content_type=False)
     app.state.settings = settings
-    app.state.engine_died = False
     app.state.metrics = Metrics()
     app.state.respond = failure.responder(app.state.metrics)
     failure.install(app, app.state.respond)
@@ -95,12 +91,3 @@ def create_app(settings: Settings, open_engine: OpenEngine = open_engine) -> Fas
         # Without keys only this machine may ask, and no web page that has bent a name of its own to this address.
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]", settings.host])
     return app
-
-
-async def _stop_when_dead(app: FastAPI, engine: Engine) -> None:
-    """End the process when its engine has died: it can't be brought back, a supervisor can."""
-    while (error := engine.error()) is None:
-        await asyncio.sleep(WATCH_S)
-    app.state.engine_died = True
-    logger.critical("the inference engine has died, and the server stops: %s", error)
-    signal.raise_signal(signal.SIGTERM)

@@ -1,34 +1,76 @@
 """Run the server under uvicorn, and say in the terminal what is going on."""
 
+import asyncio
 import logging
+import signal
+import sys
+from typing import NoReturn
 
 import uvicorn
+import uvloop
 
+from app.errors import ApiError
 from app.logs import configure_logs
 from app.main import create_app
 from app.settings import Settings
+from app.store.embedded import EmbeddedRedisError
+from models.engine import Engine, EngineError
+from models.renderer import RenderError
 
 logger = logging.getLogger(__name__)
 
 GRACE_S = 10
+WATCH_S = 0.25
 
 
 def serve(settings: Settings) -> int:
     """Serve until told to stop. Returns 0 after a stop that was asked for, 1 when start-up or the engine failed."""
     configure_logs(settings.log_level)
+    signal.signal(signal.SIGTERM, _leave)
+    try:
+        return uvloop.run(_serve(settings))
+    except (EmbeddedRedisError, EngineError, RenderError, ApiError) as error:
+        logger.critical("%s", error)
+        return 1
+    except KeyboardInterrupt:
+        return 0
+
+
+async def _serve(settings: Settings) -> int:
     app = create_app(settings)
     config = uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
-        loop="uvloop",
         http="httptools",
-        lifespan="on",
+        lifespan="off",
         log_config=None,
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=GRACE_S,
     )
+    # Taken before the model loads: a port in use is known at once, not after minutes.
+    listener = config.bind_socket()
     server = uvicorn.Server(config)
-    server.run()
-    return 0 if server.started and not app.state.engine_died else 1
+    async with app.router.lifespan_context(app):
+        watcher = asyncio.create_task(_stop_when_dead(app.state.turns.engine, server))
+        host, port = listener.getsockname()[:2]
+        logger.info("listening on http://%s:%s, its API described at /docs; Ctrl-C stops", host, port)
+        await server.serve(sockets=[listener])
+        if not watcher.done():
+            watcher.cancel()
+            return 0
+    return 1
+
+
+async def _stop_when_dead(engine: Engine, server: uvicorn.Server) -> None:
+    """Stop the server when its engine has died: it can't be brought back, a supervisor can start another."""
+    while (error := engine.error()) is None or server.should_exit:
+        await asyncio.sleep(WATCH_S)
+    logger.critical("the inference engine has died, and the server stops: %s", error)
+    server.should_exit = True
+
+
+def _leave(*_: object) -> NoReturn:
+    """SIGTERM, while the server isn't yet or no longer uvicorn's: leave by unwinding, so that everything is closed."""
+    sys.exit(0)

@@ -12,7 +12,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 def one_line(text: str) -> str:
     """`text` with every run of white space and control characters as one space, none at its ends."""
-    return " ".join("".join(" " if unicodedata.category(char) == "Cc" else char for char in text).split())
+    if not text.isprintable():
+        text = "".join(" " if unicodedata.category(char) == "Cc" else char for char in text)
+    return " ".join(text.split())
 
 
 Line = Annotated[str, StringConstraints(max_length=2000), AfterValidator(one_line)]

@@ -1,4 +1,7 @@
-"""What handlers are handed: the parts that the lifespan opened."""
+"""What handlers are handed: the parts that the lifespan opened.
+
+All are coroutines: FastAPI would run plain functions in a thread, each a hop of its own.
+"""
 
 from typing import Annotated
 
@@ -11,27 +14,27 @@ from app.store.characters import CharacterStore
 from app.store.sessions import SessionStore
 
 
-def _settings(request: Request) -> Settings:
+async def _settings(request: Request) -> Settings:
     settings: Settings = request.app.state.settings
     return settings
 
 
-def _turns(request: Request) -> Turns:
+async def _turns(request: Request) -> Turns:
     turns: Turns = request.app.state.turns
     return turns
 
 
-def _characters(request: Request) -> CharacterStore:
+async def _characters(request: Request) -> CharacterStore:
     characters: CharacterStore = request.app.state.characters
     return characters
 
 
-def _sessions(request: Request) -> SessionStore:
+async def _sessions(request: Request) -> SessionStore:
     sessions: SessionStore = request.app.state.turns.sessions
     return sessions
 
 
-def _metrics(request: Request) -> Metrics:
+async def _metrics(request: Request) -> Metrics:
     metrics: Metrics = request.app.state.metrics
     return metrics
 

@@ -7,6 +7,7 @@ message id) and `:lease`. A session's ids stand in the sorted set `oc:sessions` 
 import array
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -158,7 +159,7 @@ def _load(
         id=session_id,
         version=int(meta[b"version"]),
         character_id=meta[b"character_id"].decode(),
-        card=CharacterCard.model_validate(orjson.loads(meta[b"card"])),
+        card=_load_card(meta[b"card"]),
         user=UserPersona(**orjson.loads(meta[b"user"])),
         fingerprint=meta[b"fingerprint"].decode(),
         head=_unpack(meta[b"head"]),
@@ -171,6 +172,12 @@ def _load(
             key.decode(): Message(**orjson.loads(raw), token_ids=_unpack(tokens[key])) for key, raw in messages.items()
         },
     )
+
+
+@lru_cache(maxsize=1024)
+def _load_card(raw: bytes) -> CharacterCard:
+    """Cards are immutable, and the same few come with every turn."""
+    return CharacterCard.model_validate(orjson.loads(raw))
 
 
 def _pack(token_ids: Sequence[int]) -> bytes:
