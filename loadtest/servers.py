@@ -116,9 +116,10 @@ def stop(process: "subprocess.Popen[bytes]", grace_s: float = 20.0) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    _, alive = psutil.wait_procs(children, timeout=5)
+    _, alive = psutil.wait_procs(children, timeout=2)
     for child in alive:
         child.kill()
+    psutil.wait_procs(alive, timeout=5)
 
 
 def free_port() -> int:

@@ -14,19 +14,26 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 import uvicorn
+from tokenizers import Tokenizer
 
 from loadtest.chats import HeaderChat, Sampling, SessionChat, TranscriptChat
 from loadtest.closedloop import run_closed_loop
 from loadtest.cpu import cpu_between, find_processes
 from loadtest.openloop import run_open_loop
+from loadtest.rounds import Round
 from loadtest.sample import Run, TurnSample
+from loadtest.servers import Launch, ServerFailedError, free_port, running
 from loadtest.sse import FrameReader
 from loadtest.summary import Slo, summarize
 from loadtest.transport import WireTransport
 from loadtest.turns import take_turn
+from loadtest.verdict import LABELS, comparison_table, failed_targets
+from loadtest.window import WindowChat
 from loadtest.workload import build_plans, parse_mix
+from models.renderer import Llama3Renderer, Turn
 
 ROOT = Path(__file__).parent.parent
 FIRST_S, GAP_S, TOKENS = 0.06, 0.02, 8
@@ -283,6 +290,71 @@ def test_cpu_is_told_apart_by_process() -> None:
     finally:
         os.killpg(parent.pid, 9)
         parent.wait()
+
+
+def figures_of(**changes: float) -> Round:
+    base = dict.fromkeys(LABELS, 100.0)
+    return {**base, **changes}
+
+
+@pytest.mark.parametrize(
+    ("changes", "failed"),
+    [
+        ({"api_cpu_us_per_token": 50.0, "output_tokens_per_s": 98.0, "ttft_p50_ms": 103.0}, []),
+        ({"api_cpu_us_per_token": 51.0}, ["api_cpu_us_per_token"]),
+        ({"api_cpu_us_per_token": 40.0, "output_tokens_per_s": 97.0}, ["output_tokens_per_s"]),
+        ({"api_cpu_us_per_token": 40.0, "ttft_single_p50_ms": 103.5}, ["ttft_single_p50_ms"]),
+        ({"api_cpu_us_per_token": 40.0, "completion_tokens": 99.0}, ["completion_tokens"]),
+    ],
+)
+def test_verdict_holds_each_target(changes: dict[str, float], failed: list[str]) -> None:
+    assert failed_targets(figures_of(**changes), figures_of()) == failed
+    assert comparison_table([figures_of(**changes)] * 3, [figures_of()] * 3, "t").row_count == len(LABELS)
+
+
+def test_window_drops_the_oldest_messages_and_keeps_the_head() -> None:
+    renderer = Llama3Renderer(Tokenizer.from_file(str(ROOT / "models" / "tiny" / "tokenizer.json")), "tiny")
+    opening = [{"role": "system", "content": "You are Lyra."}, {"role": "assistant", "content": "Welcome in."}]
+    chat = WindowChat("tiny", Sampling(), opening, renderer=renderer, limit_tokens=120)
+    for number in range(20):
+        messages = chat.say(f"line {number}").body["messages"]
+        turns = [Turn(message["role"], renderer.encode(message["content"])) for message in messages]
+        assert len(renderer.render(turns)) <= 120
+        assert messages[0] == opening[0]
+        assert messages[-1]["content"] == f"line {number}"
+        chat.heard(f"line {number}", "and so it goes on")
+    assert messages[1] != opening[1]
+
+
+SERVE = """
+import http.server, subprocess, sys
+subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), http.server.SimpleHTTPRequestHandler).serve_forever()
+"""
+
+
+def is_running(pid: int) -> bool:
+    """Whether the process lives; one that nobody has reaped yet doesn't."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_server_is_ready_inside_and_gone_after_with_its_children(tmp_path: Path) -> None:
+    port = free_port()
+    launch = Launch("fake", [sys.executable, "-c", SERVE, str(port)], {}, port, "/")
+    with running(launch, tmp_path / "log", timeout_s=20) as server:
+        pids = server.processes.roles
+        assert httpx.get(launch.url, trust_env=False).status_code == 200
+        assert sorted(pids.values()) == ["api", "other"]
+    assert [pid for pid in pids if is_running(pid)] == []
+
+
+def test_server_that_ends_is_reported_with_its_last_words(tmp_path: Path) -> None:
+    launch = Launch("fake", [sys.executable, "-c", "raise SystemExit('no such model')"], {}, free_port(), "/")
+    with pytest.raises(ServerFailedError, match="no such model"), running(launch, tmp_path / "log", timeout_s=20):
+        pass
 
 
 def test_command_writes_table_json_and_plot(server: FakeServer, tmp_path: Path) -> None:
