@@ -1,1 +1,1 @@
-"""How faithful the model is, measured."""
+"""How well a model plays: measured through the engine that serves it."""

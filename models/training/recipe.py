@@ -56,6 +56,8 @@ class RowsPhase(Schedule):
     loss: Literal["replies", "everything"] = "replies"
     max_tokens: PositiveInt | None = None
     """Stop after that many tokens of data; None reads all of it."""
+    skip_rows: Annotated[int, Field(ge=0)] = 0
+    """Rows at the beginning that an earlier phase has read."""
     max_length: PositiveInt = 2048
     """Longer rows are left out."""
 

@@ -1,0 +1,230 @@
+"""A conversation, made move by move: what a user says, and what the character can say to that."""
+
+import re
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+from models.synthesis.cast import Character, imagine_fact, imagine_lore
+from models.synthesis.grammar import capitalize, choose_branches, fill_known, fix_articles, load_grammar, split_lines
+from models.synthesis.names import NameForge
+from models.synthesis.replies import Speaker, themes
+from models.synthesis.values import Imagination
+
+FIELDS = (
+    "name", "age", "birth_place", "gender", "race", "appearance", "general_experience", "personality", "likes", "fears", "friend",
+    "secret", "goal", "speech_style",
+)  # fmt: skip
+_OWN_POOLS = {"hello": "greet", "fine": "fine", "bye": "bye", "thanks": "thanks", "praise": "praise", "insult": "insult", "machine": "machine",
+              "outside": "outside", "unknown": "unknown", "sad": "sad"}  # fmt: skip
+_OUR_POOLS = ("joke", "song", "advice", "glad", "small", "nod", "noise", "me")
+_BACK = {
+    "town": "birth_place", "job": "general_experience", "hobby": "likes", "food": "likes", "fear": "fears", "wish": "goal",
+    "companion": "friend", "age": "age", "name": "name",
+}  # fmt: skip
+_CONFIRM = {
+    "name": ["Is your name {x}?", "Are you {x}?", "You are {x}, right?"],
+    "age": ["Are you {x}?", "You are {x}, aren't you?"],
+    "birth_place": ["Were you born in {x}?", "Are you from {x}?", "So you come from {x}?"],
+    "friend": ["Is {x} your friend?", "Do you trust {x}?"],
+    "likes": ["Do you like {x}?", "Are you fond of {x}?"],
+    "fears": ["Are you afraid of {x}?", "Does it scare you, {x}?"],
+}
+_WHY = ["Why?", "why", "Why is that?", "How come?", "Why do you say that?", "But why?", "And why?", "For what reason?", "y tho"]
+_MORE = ["Tell me more.", "Tell me more about that.", "Go on.", "And then?", "more?", "What else?", "How so?", "And?", "What happened?"]
+_REALLY = ["Really?", "really", "Is that true?", "Seriously?", "Are you sure?", "I don't believe you.", "No way!", "You're joking."]
+_AGAIN = ["What did you say?", "Sorry, say that again?", "Pardon?", "Can you repeat that?", "I didn't hear you.", "what?", "Come again?"]
+_ALSO = ["And you?", "What about you?", "How about you?", "and u?", "And yours?", "You?"]
+
+
+class Talk:
+    """A conversation in the making. `messages` are (role, text), in order."""
+
+    def __init__(self, character: Character, random: Random) -> None:
+        self.character = character
+        self.random = random
+        self.speaker = Speaker(character, random)
+        self.messages: list[tuple[str, str]] = []
+        self.tail = ""
+        self._imagination = Imagination(random, NameForge(random))
+        self._facts = dict(character.facts)
+        self._untold = set(character.facts)
+        self._told: list[tuple[str, int]] = []
+        self._topic = ""
+
+    def greet(self) -> None:
+        """Begin with the card's greeting, where it has one."""
+        greetings = self.character.card.greetings()
+        if greetings:
+            self.messages.append(("assistant", self.character.card.expand(greetings[0], self.character.user.name)))
+
+    def go_on(self) -> None:
+        """One more exchange."""
+        due = [kind for kind, when in self._told if len(self.messages) - when >= 4]
+        if due and self.random.random() < 0.45:
+            return self.recall(self.random.choice(due))
+        if self._topic and self.random.random() < 0.22:
+            return self.follow_up()
+        moves: list[tuple[Callable[[], None], float]] = [
+            (self.ask, 34), (self.ask_twice, 5), (self.confirm, 5), (self.tell, 11), (self.recall_persona, 5), (self.ask_never, 2),
+            (self.chat, 36), (self.ask_opinion, 4), (self.ask_story, 2), (self.ask_where, 1.5), (self.ask_lore, 4),
+        ]  # fmt: skip
+        self.random.choices([move for move, _ in moves], [weight for _, weight in moves])[0]()
+
+    def ask(self, field: str | None = None) -> None:
+        """A question about a field of the card."""
+        field = field or self.random.choice(FIELDS)
+        self._say(self._question(field), self.speaker.answer(field), field)
+
+    def ask_twice(self) -> None:
+        """Two questions in one message."""
+        known = [field for field in FIELDS[:-1] if self.speaker.knows(field)]
+        if len(known) < 2:
+            return self.ask()
+        first, second = self.random.sample(known, 2)
+        one, two = self._question(first, plain=True), self._question(second, plain=True)
+        joined = f"{one} {two}" if self.random.random() < 0.5 else f"{one.rstrip('?.')}, and {two[:1].lower() + two[1:]}"
+        reply = self.speaker.compose(lambda: f"{self.speaker.core(first)} {self.speaker.core(second)}", "", "")
+        self._say(joined, reply, second)
+
+    def follow_up(self) -> None:
+        """Why, really, tell me more, say that again: about what was just said."""
+        topic, self_ = self._topic, self.speaker
+        asked, reply = self.random.choice(
+            [
+                (_WHY, lambda: self_.ours("why")),
+                (_MORE, lambda: self_.ours("more")),
+                (_REALLY, lambda: self_.ours("really")),
+                (_AGAIN, lambda: self_.again(topic)),
+            ]
+        )
+        self._say(self.random.choice(asked), reply(), topic if self.random.random() < 0.3 else "")
+
+    def confirm(self) -> None:
+        """A yes-or-no question about the card, true or false."""
+        field = self.random.choice([field for field in _CONFIRM if self.speaker.knows(field)])
+        value, true = self.character.values[field], self.random.random() < 0.5
+        if value.shape == "clause":
+            return self.ask(field)
+        right = value.spoken if field in ("name", "age") else value.short
+        wrong = {"age": str(self.random.randint(5, 99)), "likes": self._imagination.one("joy"), "fears": self._imagination.slot("dread_you")}
+        x = right if true else wrong.get(field, self._imagination.forge.name())
+        self._say(fill_known(self.random.choice(_CONFIRM[field]), {"x": x}), self.speaker.confirm(field, true=true or x == right), field)
+
+    def tell(self, kind: str | None = None) -> None:
+        """The user says something about themself, and may ask the same of the character."""
+        kinds = [name for name, entry in load_grammar("facts").items() if isinstance(entry, dict) and name not in self._facts]
+        if not kinds:
+            return self.ask()
+        kind = kind or self.random.choice(kinds)
+        fact = imagine_fact(self._imagination, kind)
+        entry = load_grammar("facts")[kind]
+        told = capitalize(fill_known(self.random.choice(split_lines(entry["tell"])), fact))
+        reply = self.speaker.recite(entry["ack"], **fact) if self.random.random() < 0.9 else self.speaker.ours("nod")
+        field = _BACK.get(kind, "")
+        if field and self.speaker.knows(field) and self.random.random() < 0.25:
+            told = f"{told} {self.random.choice(_ALSO)}"
+            reply = self.speaker.answer(field)
+        elif self.random.random() < 0.12 and self.speaker.knows(field := self.random.choice(FIELDS[:-1])):
+            told = f"{told} {self._question(field, plain=True)}"
+            reply = self.speaker.answer(field)
+        self._facts[kind] = fact
+        self._told.append((kind, len(self.messages)))
+        self._say(self._careless(told, keep=True), reply, "")
+
+    def recall(self, kind: str) -> None:
+        """The user asks for what they said."""
+        entry, fact = load_grammar("facts")[kind], self._facts[kind]
+        self._told = [(name, when) for name, when in self._told if name != kind or self.random.random() < 0.2]
+        question = fill_known(self.random.choice(split_lines(entry["ask"])), fact)
+        self._say(self._careless(question), self.speaker.recite(entry["recall"], **fact), "")
+
+    def recall_persona(self) -> None:
+        """The user asks for what the card says of them."""
+        if not self.character.facts:
+            return self.chat()
+        self.recall(self.random.choice(sorted(self.character.facts)))
+
+    def ask_never(self) -> None:
+        """The user asks for what they never said."""
+        kinds = [name for name, entry in load_grammar("facts").items() if isinstance(entry, dict) and name not in self._facts]
+        if not kinds:
+            return self.chat()
+        entry = load_grammar("facts")[self.random.choice(kinds)]
+        slots = {slot: self._imagination.slot(slot) for slot in ("beast", "kin")}
+        question = fill_known(self.random.choice(split_lines(entry["ask"])), slots)
+        self._say(self._careless(question), self.speaker.recite(entry["never"], **slots), "")
+
+    def chat(self, kind: str | None = None) -> None:
+        """Small talk of one kind or another."""
+        kind = kind or self.random.choice([*_OWN_POOLS, *_OUR_POOLS, "outside", "unknown", "unknown", "noise", "noise", "small", "nod"])
+        reply = self.speaker.own(_OWN_POOLS[kind]) if kind in _OWN_POOLS else self.speaker.ours(kind)
+        self._say(self._question(kind), reply, "")
+
+    def ask_opinion(self) -> None:
+        """What the character thinks about something big."""
+        theme = self.random.choice(themes())
+        question = fill_known(self.random.choice(load_grammar("questions")["opinion"]), {"theme": theme})
+        self._say(self._careless(capitalize(choose_branches(self.random, question))), self.speaker.ours("theme", theme=theme), "")
+
+    def ask_story(self) -> None:
+        """A story out of the character's life."""
+        value = self.character.values.get("general_experience")
+        if value is None or value.shape == "noun" or self.character.voice == "terse":
+            return self.chat("joke")
+        story = self.speaker.compose(
+            lambda: f"{self.speaker.frame('story', v=value.spoken)} {self.random.choice(split_lines(load_grammar('answers')['story']['extra']))}", "", ""
+        )
+        self._say(self._question("story"), story, "general_experience")
+
+    def ask_where(self) -> None:
+        """Where the scenario takes place."""
+        scene = re.split(r"[.;,]", self.character.card.data.scenario)[0]
+        pool = "where" if scene and "{{" not in scene else "nowhere"
+        reply = self.speaker.ours(pool, v=scene[:1].lower() + scene[1:]) if pool == "where" else self.speaker.ours(pool)
+        self._say(self._question("where"), reply, "")
+
+    def ask_lore(self) -> None:
+        """A thing that the description tells of."""
+        if not self.character.lore:
+            return self.ask()
+        self._ask_about(*self.random.choice(sorted(self.character.lore.items())))
+
+    def end_with_lore(self) -> None:
+        """A last question about something that only the message before it tells."""
+        name, text = imagine_lore(self._imagination)
+        self.tail = text
+        self._ask_about(name, text.split(": ", 1)[1].removesuffix("."))
+
+    def _ask_about(self, name: str, what: str) -> None:
+        cards = load_grammar("cards")
+        asked = fill_known(self.random.choice(split_lines(cards["lore_ask"])), {"Lore": name})
+        self._say(self._careless(asked), self.speaker.recite(cards["lore_say"], Lore=capitalize(name), v=what), "")
+
+    def _say(self, user: str, reply: str, topic: str) -> None:
+        self.messages += [("user", fix_articles(user)), ("assistant", reply)]
+        self._topic = topic if topic in self.character.values else ""
+
+    def _question(self, kind: str, *, plain: bool = False) -> str:
+        lines: list[Any] = load_grammar("questions")[kind]
+        line = choose_branches(self.random, str(self.random.choice(lines)))
+        slots = {"char": self.character.card.name, "user": self.character.user.name}
+        text = self._imagination.text(fill_known(line, slots))
+        return text if plain else self._careless(text)
+
+    def _careless(self, text: str, *, keep: bool = False) -> str:
+        """`text` as people type: with a preface, the name, small letters, no full stop, a typo."""
+        random = self.random
+        if random.random() < 0.12 and not text.startswith("*"):
+            preface = random.choice(["So, ", "Tell me, ", "Hey, ", "Well, ", "Please, ", "And ", "Now, ", "By the way, ", "Hm, ", f"{self.character.card.name}, "])
+            text = preface + (text if keep or text.startswith(("I ", "I'")) else text[:1].lower() + text[1:])
+        elif random.random() < 0.05 and text.endswith("?"):
+            text = f"{text[:-1]}, {self.character.card.name.split()[0]}?"
+        if not keep and random.random() < 0.15:
+            text = text.lower()
+        if random.random() < 0.15:
+            text = text.rstrip(".?!")
+        if not keep and random.random() < 0.05 and len(text) > 6:
+            index = random.randrange(1, len(text) - 2)
+            text = text[:index] + random.choice(["", text[index + 1] + text[index], text[index] * 2]) + text[index + (1 if random.random() < 0.5 else 2) :]
+        return text or "?"

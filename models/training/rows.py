@@ -1,0 +1,68 @@
+"""Rows of the data as token ids: rendered by the very code that serves, with a mask for what the model itself says."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from characters.card import parse_card
+from characters.profile import Profile
+from models.prompt import UserPersona, head_text
+from models.renderer import Renderer, Turn
+from models.synthesis.profiles import SYSTEM, build_profile_turns, render_profile
+
+Ids = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One conversation: its ids, and which of them are replies (with the token that ends each)."""
+
+    token_ids: Ids
+    is_reply: npt.NDArray[np.bool_]
+
+
+def read_rows(paths: Iterable[Path]) -> Iterator[dict[str, Any]]:
+    """The rows of JSONL files, one after the other."""
+    for path in paths:
+        with path.open("rb") as file:
+            yield from map(orjson.loads, file)
+
+
+def build_turns(renderer: Renderer, row: dict[str, Any]) -> list[Turn]:
+    """The conversation of a row, laid out as `models.prompt` lays it out: head, turns, the tail before the last user's."""
+    if "profile" in row:
+        profile = Profile.model_validate(row["profile"])
+        reply = Turn("assistant", renderer.encode(render_profile(profile)))
+        return [*build_profile_turns(renderer, row["persona"]), reply]
+    head = head_text(parse_card(row["card"]), UserPersona(**row["user"]), row.get("extra", ""))
+    turns = [Turn(message["role"], renderer.encode(message["content"])) for message in row["messages"]]
+    if tail := row.get("tail"):
+        last_user = max(index for index, turn in enumerate(turns) if turn.role == "user")
+        turns.insert(last_user, Turn("system", renderer.encode(tail)))
+    return [Turn("system", renderer.encode(head)), *turns]
+
+
+def build_example(renderer: Renderer, row: dict[str, Any]) -> Example:
+    """A row as ids and mask, exactly as the renderer closes every turn."""
+    segments = list(renderer.segments(build_turns(renderer, row)))
+    ids = np.fromiter((token for segment in segments for token in segment.token_ids), dtype=np.int32)
+    mask = np.repeat([segment.is_reply for segment in segments], [len(segment.token_ids) for segment in segments])
+    return Example(ids, mask)
+
+
+def row_texts(rows: Iterable[dict[str, Any]]) -> Iterator[str]:
+    """Every text that a vocabulary has to spell."""
+    for row in rows:
+        if "profile" in row:
+            yield SYSTEM
+            yield row["persona"]
+            yield render_profile(Profile.model_validate(row["profile"]))
+        else:
+            yield head_text(parse_card(row["card"]), UserPersona(**row["user"]), row.get("extra", ""))
+            for message in row["messages"]:
+                yield message["content"]

@@ -1,0 +1,101 @@
+"""Supervised fine-tuning from a recipe: `python -m models.training.sft models/recipes/tiny.yaml`.
+
+Learns a vocabulary from the data, builds the network, runs the phases and writes a model folder with the course of the
+loss beside it. Data is written first, by `python -m models.synthesis.personas` and `…dialogues`.
+"""
+
+import argparse
+import csv
+import tempfile
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+from torch.utils.data import Dataset
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast, set_seed
+
+from models.renderer import Llama3Renderer
+from models.training.batches import Batch, CopyingBatches, RowBatches
+from models.training.curve import draw_curve
+from models.training.loop import Point, run_phase
+from models.training.network import build_network, save_network
+from models.training.recipe import CopyingPhase, Phase, Recipe, RowsPhase, load_recipe
+from models.training.rows import Example, build_example, read_rows, row_texts
+from models.training.vocabulary import SPECIAL_TOKENS, learn_vocabulary
+
+
+def train(recipe: Recipe, console: Console) -> list[Point]:
+    """Run a recipe and write its model. Returns the course of the loss."""
+    set_seed(recipe.seed)
+    tokenizer = _learn_vocabulary(recipe)
+    network = build_network(recipe.shape, tokenizer)
+    console.print(f"{network.num_parameters() / 1e6:.2f} M parameters, {len(tokenizer)} tokens")
+    if recipe.compile:
+        for layer in network.model.layers:
+            layer.compile(dynamic=True)
+    points: list[Point] = []
+    with tempfile.TemporaryDirectory() as scratch:
+        for number, phase in enumerate(recipe.phases, 1):
+            batches = _build_batches(phase, tokenizer, recipe.seed + number)
+            console.print(f"phase {number}, {phase.kind}: {len(batches)} steps")  # type: ignore[arg-type]  # ours have a length
+            points += run_phase(network, batches, f"{number} {phase.kind}", phase, seed=recipe.seed, folder=Path(scratch))
+    _write(recipe, network, tokenizer, points)
+    console.print(f"{recipe.output} is written; the last loss was {points[-1].loss:.3f}" if points else f"{recipe.output} is written")
+    return points
+
+
+def _learn_vocabulary(recipe: Recipe) -> PreTrainedTokenizerFast:
+    data = next(phase.data for phase in reversed(recipe.phases) if isinstance(phase, RowsPhase))
+    texts = row_texts(islice(read_rows(data), recipe.vocabulary.sample_rows))
+    return learn_vocabulary(texts, recipe.vocabulary.size, recipe.shape.max_position_embeddings)
+
+
+def _build_batches(phase: Phase, tokenizer: PreTrainedTokenizerFast, seed: int) -> Dataset[Batch]:
+    if isinstance(phase, CopyingPhase):
+        return CopyingBatches(
+            phase.steps, phase.batch_tokens, phase.length, first_id=len(SPECIAL_TOKENS), vocabulary=len(tokenizer), seed=seed
+        )
+    pad_id = tokenizer.convert_tokens_to_ids("<|finetune_right_pad_id|>")
+    return RowBatches(_read_examples(phase, tokenizer), phase.batch_tokens, everything=phase.loss == "everything", pad_id=pad_id, seed=seed)
+
+
+def _read_examples(phase: RowsPhase, tokenizer: PreTrainedTokenizerFast) -> list[Example]:
+    renderer = Llama3Renderer(tokenizer.backend_tokenizer, "")
+    examples: list[Example] = []
+    tokens = 0
+    for row in track(islice(read_rows(phase.data), phase.skip_rows, None), "tokenizing", total=None):
+        example = build_example(renderer, row)
+        if len(example.token_ids) <= phase.max_length:
+            examples.append(example)
+            tokens += len(example.token_ids)
+        if phase.max_tokens and tokens >= phase.max_tokens:
+            break
+    return examples
+
+
+def _write(recipe: Recipe, network: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, points: Sequence[Point]) -> None:
+    recipe.output.mkdir(parents=True, exist_ok=True)
+    save_network(network, tokenizer, recipe.output)
+    with (recipe.output / "loss.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["phase", "step", "tokens", "loss"])
+        writer.writerows((point.phase, point.step, point.tokens, f"{point.loss:.4f}") for point in points)
+    draw_curve(points, recipe.output / "loss.png")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("--output", type=Path, help="write the model there instead of where the recipe says")
+    options = parser.parse_args(arguments)
+    recipe = load_recipe(options.recipe)
+    if options.output:
+        recipe = recipe.model_copy(update={"output": options.output})
+    train(recipe, Console())
+
+
+if __name__ == "__main__":
+    main()
