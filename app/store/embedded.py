@@ -14,11 +14,11 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import BusyLoadingError, RedisError
 
 logger = logging.getLogger(__name__)
 
@@ -95,10 +95,13 @@ def _socket_path(directory: Path) -> Path:
 async def _dismiss_orphan(client: Redis) -> None:
     try:
         await client.ping()
-        logger.warning("stopping the redis-server that a killed server left behind")
-        await client.shutdown()
+    except BusyLoadingError:  # it is there all the same, and mustn't share its files with another
+        pass
     except RedisError:
         return
+    logger.warning("stopping the redis-server that a killed server left behind")
+    with suppress(RedisError):
+        await client.shutdown()
 
 
 def _start(program: str, directory: Path, socket: Path) -> subprocess.Popen[bytes]:
