@@ -6,19 +6,50 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import anyio.from_thread
 import httpx
+import hypothesis
 import pytest
+from redis.asyncio import Redis
 
+from app.store.connection import connect
+from app.store.embedded import embedded_redis
 from models.renderer import Renderer, load_renderer
 
 ROOT = Path(__file__).parent.parent
 TINY = ROOT / "models" / "tiny"
-START_S = 120.0
+START_S = 240.0
+STOP_S = 60.0
+# What a user types, and the same with an engine that tests pace and break.
+REAL = ("app", "serve")
+FAKE = ("tests.fake_engine",)
+
+# A loaded machine is slow now and then, which is no fault of the code under test.
+hypothesis.settings.register_profile("tests", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("tests")
+
+
+def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 10.0) -> None:
+    """Return as soon as `condition` holds; fail, naming `what`, when it doesn't in time."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what}: not within {timeout_s} s")
+        time.sleep(0.01)
+
+
+def is_running(pid: int) -> bool:
+    """Whether the process lives: one that only waits to be buried doesn't."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
 
 
 @dataclass(frozen=True)
@@ -31,16 +62,24 @@ class Server:
     log: Path
 
     def wait_until_ready(self) -> None:
-        deadline = time.monotonic() + START_S
-        while time.monotonic() < deadline:
-            if self.process.poll() is not None:
-                raise RuntimeError(f"the server ended with {self.process.returncode}:\n{self.log.read_text()[-4000:]}")
-            try:
-                if httpx.get(f"{self.url}/ready", timeout=5).status_code == 200:
-                    return
-            except httpx.TransportError:
-                time.sleep(0.1)
-        raise TimeoutError(f"the server isn't ready after {START_S} s:\n{self.log.read_text()[-4000:]}")
+        wait_until(self._ready, f"the server is ready (its log: {self.log})", START_S)
+
+    def _ready(self) -> bool:
+        if self.process.poll() is not None:
+            raise RuntimeError(f"the server ended with {self.process.returncode}:\n{self.log.read_text()[-4000:]}")
+        with suppress(httpx.TransportError):
+            return httpx.get(f"{self.url}/ready", timeout=5).status_code == 200
+        return False
+
+    def kill(self) -> None:
+        """As `kill -9` does: no goodbye."""
+        self.process.kill()
+        self.process.wait(STOP_S)
+
+    def stop(self) -> int:
+        """As Ctrl-C in a container does. Returns the exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(STOP_S)
 
 
 def free_port() -> int:
@@ -50,20 +89,28 @@ def free_port() -> int:
         return port
 
 
+def environment(data_dir: Path, port: int, **settings: str) -> dict[str, str]:
+    """The variables of a server on the tiny model; `settings` are OPENCHARACTER_ ones in lower case."""
+    ours = {"port": str(port), "data_dir": str(data_dir), "model": "models/tiny"} | settings
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("OPENCHARACTER_")}
+    return kept | {f"OPENCHARACTER_{name.upper()}": value for name, value in ours.items()}
+
+
 @contextmanager
-def run_server(data_dir: Path, **settings: str) -> Iterator[Server]:
-    """Start `python -m app serve` as a user would, wait until it is ready, and stop it at the end."""
+def run_server(
+    data_dir: Path, program: tuple[str, ...] = REAL, script: str = "{}", **settings: str
+) -> Iterator[Server]:
+    """Start a server as a user would, wait until it is ready, and stop it at the end."""
     data_dir.mkdir(parents=True, exist_ok=True)
     port, log = free_port(), data_dir / "server.log"
-    environment = os.environ | {
-        "OPENCHARACTER_PORT": str(port),
-        "OPENCHARACTER_DATA_DIR": str(data_dir),
-        "OPENCHARACTER_MODEL": "models/tiny",
-        **{f"OPENCHARACTER_{name.upper()}": value for name, value in settings.items()},
-    }
     with log.open("ab") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", "app", "serve"], cwd=ROOT, env=environment, stdout=out, stderr=out
+            [sys.executable, "-m", *program],
+            cwd=ROOT,
+            env=environment(data_dir, port, **settings) | {"FAKE_ENGINE": script},
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
         )
     server = Server(f"http://127.0.0.1:{port}", process, data_dir, log)
     try:
@@ -71,8 +118,10 @@ def run_server(data_dir: Path, **settings: str) -> Iterator[Server]:
         yield server
     finally:
         if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-        process.wait(timeout=60)
+            server.stop()
+        # What a server that was killed left of its session: the engine's processes.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 @pytest.fixture(scope="session")
@@ -84,13 +133,31 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def client(server: Server) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=server.url, timeout=60) as connection:
+    with httpx.Client(base_url=server.url, timeout=120) as connection:
         yield connection
 
 
 @pytest.fixture(scope="session")
 def renderer() -> Renderer:
     return load_renderer(str(TINY))
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A redis-server of the tests' own, started as the server starts its."""
+    with (
+        anyio.from_thread.start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(embedded_redis(tmp_path_factory.mktemp("redis"))) as url,
+    ):
+        yield url
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    """A connection to an empty Redis."""
+    async with connect(redis_url) as connection:
+        await connection.flushall()
+        yield connection
 
 
 @pytest.fixture

@@ -1,0 +1,105 @@
+"""An engine that says what it is told, when it is told: for faults and pace alone.
+
+Run as a program (`python -m tests.fake_engine`) it is `python -m app serve` with this engine, on FAKE_ENGINE's JSON:
+the fields of `Script`.
+"""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from models.engine import Chunk, EngineDeadError, SamplingParams
+from models.renderer import Renderer, load_renderer
+
+TINY = Path(__file__).parent.parent / "models" / "tiny"
+
+
+@dataclass
+class Script:
+    """What the engine says. `hold_after` stops it after so many chunks until `FakeEngine.go` is set."""
+
+    words: int = 6
+    hold_after: int | None = None
+    fail_after: int | None = None
+    failure: Exception = field(default_factory=lambda: RuntimeError("no failure was scripted"))
+    gap_s: float = 0.0
+
+
+class FakeEngine:
+    """See `models.engine.Engine`: one word a chunk, `one two three …`, with the real tokenizer's ids."""
+
+    model = "fake/model"
+    model_id = "fake"
+
+    def __init__(self, renderer: Renderer, script: Script | None = None, max_model_len: int = 2048) -> None:
+        self.renderer = renderer
+        self.max_model_len = max_model_len
+        self.script = script or Script()
+        self.go = asyncio.Event()
+        self.held = asyncio.Event()
+        self.prompts: list[list[int]] = []
+        self.running: set[str] = set()
+        self.aborted: list[str] = []
+        self._error: Exception | None = None
+
+    async def generate(
+        self, prompt_token_ids: list[int], params: SamplingParams, *, request_id: str, cache_salt: str | None = None
+    ) -> AsyncGenerator[Chunk]:
+        script = self.script
+        self.prompts.append(prompt_token_ids)
+        self.running.add(request_id)
+        words = min(script.words, params.max_tokens or script.words)
+        finished = False
+        try:
+            for number in range(words):
+                await self._pace(script, number)
+                text = f"word{number} "
+                yield Chunk(0, text, self.renderer.encode(text))
+            await self._pace(script, words)
+            finished = True
+            yield Chunk(0, "", [self.renderer.stop_token_ids[0]], "stop")
+        finally:
+            self.running.discard(request_id)
+            if not finished:
+                self.aborted.append(request_id)
+
+    async def _pace(self, script: Script, number: int) -> None:
+        await asyncio.sleep(script.gap_s)
+        if number == script.hold_after:
+            self.held.set()
+            await self.go.wait()
+        if number == script.fail_after:
+            raise script.failure
+
+    def die(self) -> None:
+        """Be as an engine whose process was killed."""
+        self._error = EngineDeadError("killed by a test")
+
+    def error(self) -> Exception | None:
+        return self._error
+
+    async def close(self) -> None:
+        self.go.set()
+
+
+def main() -> int:
+    """Serve with a fake engine, otherwise as a user would."""
+    from app import main as application
+    from app import serve
+    from app.settings import Settings
+
+    async def open_engine(settings: Settings) -> FakeEngine:
+        return FakeEngine(load_renderer(settings.model_path), Script(**json.loads(os.environ["FAKE_ENGINE"])))
+
+    # What `serve` calls, with another engine: everything else is the program that ships.
+    vars(serve)["create_app"] = partial(application.create_app, open_engine=open_engine)
+    return serve.serve(Settings())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
