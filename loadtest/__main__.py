@@ -9,13 +9,12 @@ from typing import Any
 
 import httpx
 import uvloop
-from rich.console import Console
 
 from loadtest.chats import Chat, HeaderChat, Message, Sampling, SessionChat, TranscriptChat
 from loadtest.cpu import cpu_between, find_processes, per_token_us
 from loadtest.openloop import run_open_loop
 from loadtest.plot import plot_run
-from loadtest.report import latency_table, totals_table
+from loadtest.report import latency_table, totals_table, wide_console
 from loadtest.sample import Run
 from loadtest.summary import Figures, Slo, summarize
 from loadtest.transport import WireTransport
@@ -106,7 +105,7 @@ def main() -> int:
     """0 when every turn succeeded, 1 otherwise."""
     arguments = parse_arguments()
     run, figures = uvloop.run(measure(arguments))
-    console = Console()
+    console = wide_console()
     console.print(latency_table(figures), totals_table(figures))
     if figures["client"]["cpu_share"] > BUSY_CLIENT:
         console.print("[yellow]The client itself was busy: lower the load, or measure from another machine.")

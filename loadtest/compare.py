@@ -21,6 +21,7 @@ import uvloop
 from rich.console import Console
 
 from loadtest.machine import describe_machine
+from loadtest.report import wide_console
 from loadtest.rounds import Load, Round, measure_round, warm_up
 from loadtest.servers import Launch, Server, launch_ours, launch_vllm, running
 from loadtest.verdict import comparison_table, failed_targets, medians
@@ -76,7 +77,7 @@ async def run_rounds(ours: Server, theirs: Server, load: Load, rounds: int, seed
 def main() -> int:
     """0 when all targets are met."""
     arguments = parse_arguments()
-    console = Console()
+    console = wide_console()
     load = Load(
         arguments.streams,
         arguments.chats,

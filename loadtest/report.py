@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from rich.console import Console
 from rich.table import Table
 
 from loadtest.summary import Figures
@@ -16,6 +17,14 @@ LATENCIES = {
     "session_open_ms": "making a session",
 }
 COLUMNS = ("mean", "p50", "p90", "p99", "max")
+
+
+def wide_console() -> Console:
+    """A console that doesn't fold tables when the output goes to a file."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = 120
+    return console
 
 
 def latency_table(figures: Figures) -> Table:

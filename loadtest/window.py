@@ -19,7 +19,6 @@ from typing import Any, cast
 
 import httpx
 import uvloop
-from rich.console import Console
 from rich.table import Table
 
 from characters.card import CharacterCard
@@ -27,6 +26,7 @@ from characters.library import load_library
 from loadtest.chats import Chat, Message, Request, Sampling, SessionChat, TranscriptChat
 from loadtest.machine import describe_machine
 from loadtest.plot import plot_window
+from loadtest.report import wide_console
 from loadtest.sample import TurnSample
 from loadtest.servers import launch_ours, running
 from loadtest.summary import Figures, by_turn, spread
@@ -153,7 +153,7 @@ def result_table(figures: Mapping[str, Figures], title: str) -> Table:
 def main() -> int:
     """0 when ours caches what the target asks for."""
     arguments = parse_arguments()
-    console = Console()
+    console = wide_console()
     machine = describe_machine()
     card = load_library()[arguments.character]
     arguments.logs.mkdir(parents=True, exist_ok=True)
