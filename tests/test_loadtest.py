@@ -157,7 +157,8 @@ def test_turn_times_are_those_of_the_server(server: FakeServer) -> None:
     figures = summarize(open_loop(server, sessions=4, rate=50), SLO)
     first_ms, gap_ms = FIRST_S * 1e3, GAP_S * 1e3
     assert 0.9 * first_ms <= figures["ttft_ms"]["p50"] < first_ms + 400
-    assert 0.9 * gap_ms <= figures["itl_ms"]["p50"] < gap_ms + 100
+    # The mean: a client that was held up finds several frames at once, with gaps of 0 between them.
+    assert 0.5 * gap_ms <= figures["itl_ms"]["mean"] < gap_ms + 100
     assert figures["itl_ms"]["count"] == 4 * (TOKENS - 1)
     # The fake pauses after its last word too, so TPOT spreads TOKENS pauses over TOKENS - 1 tokens.
     assert 0.9 * gap_ms * TOKENS / (TOKENS - 1) <= figures["tpot_ms"]["p50"] < gap_ms + 100
