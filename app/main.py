@@ -39,7 +39,6 @@ async def open_engine(settings: Settings) -> Engine:
         max_num_seqs=settings.max_num_seqs,
         gpu_memory_utilization=settings.gpu_memory_utilization,
         load_format=settings.load_format,
-        stream_interval=settings.stream_interval,
         cpu_kv_cache_gib=settings.cpu_kv_cache_gib,
     )
 
@@ -68,6 +67,7 @@ def create_app(settings: Settings, open_engine: OpenEngine = open_engine) -> Fas
                 app.state.metrics,
                 reply_tokens=settings.reply_tokens,
                 max_running=settings.max_concurrent_requests,
+                stream_interval=settings.stream_interval,
             )
             stack.push_async_callback(turns.drain, DRAIN_S)
             app.state.redis, app.state.characters, app.state.turns = redis, store, turns

@@ -51,7 +51,7 @@ class Renderer(Protocol):
         """Ids of `text` as plain content; never a special token."""
 
     def decode(self, token_ids: Sequence[int]) -> str:
-        """Text of `token_ids`, special tokens left out."""
+        """Text of `token_ids`, special tokens as they are written."""
 
     def segments(self, turns: Sequence[Turn]) -> Iterator[Segment]:
         """The whole conversation, every turn closed: what training reads. Raises RenderError."""
@@ -80,7 +80,7 @@ class _TokenizerBase:
         return ids
 
     def decode(self, token_ids: Sequence[int]) -> str:
-        text: str = self._tokenizer.decode(list(token_ids), skip_special_tokens=True)
+        text: str = self._tokenizer.decode(list(token_ids), skip_special_tokens=False)
         return text
 
 

@@ -45,7 +45,6 @@ class EngineOptions:
     max_model_len: int | None = None
     gpu_memory_utilization: float = 0.9
     max_num_seqs: int | None = None
-    stream_interval: int = 1
     block_size: int | None = None
     dtype: str = "auto"
     load_format: str = "auto"
@@ -94,6 +93,7 @@ class VllmEngine:
         # Blocks for a moment, on purpose: the loop must not see the engine's child go while it still expects it.
         self._llm.shutdown()
         del self._llm
+        logger.info("the engine has stopped")
 
 
 class _Sampling:
@@ -109,6 +109,7 @@ class _Sampling:
 
         self._stop_token_ids = list(stop_token_ids)
         self._params = VllmSamplingParams
+        self._takes_interval = "stream_interval" in VllmSamplingParams.__struct_fields__
         self._delta = RequestOutputKind.DELTA
         self._structured = StructuredOutputsParams
         self._tokens_input: Callable[..., Any] = tokens_input
@@ -142,8 +143,12 @@ class _Sampling:
             logit_bias=dict(params.logit_bias) or None,
             structured_outputs=self._constraint(params.constraint) if params.constraint else None,
             output_kind=self._delta,
+            **self._interval(params.stream_interval),
             skip_clone=True,
         )
+
+    def _interval(self, tokens: int) -> dict[str, Any]:  # a field that releases before 0.30 lack
+        return {"stream_interval": tokens} if self._takes_interval else {}
 
     def _constraint(self, constraint: Constraint) -> Any:  # vLLM's dataclass, known only after its import
         return self._structured(
@@ -191,10 +196,15 @@ async def open_vllm_engine(model: str, **options: Any) -> VllmEngine:  # the fie
     chosen = EngineOptions(model, **options)
     renderer = await asyncio.to_thread(load_renderer, model)
     _set_environment(chosen)
-    from vllm import __version__
-    from vllm.engine.arg_utils import AsyncEngineArgs
-    from vllm.platforms import current_platform
-    from vllm.v1.engine.async_llm import AsyncLLM
+    try:
+        from vllm import __version__
+        from vllm.engine.arg_utils import AsyncEngineArgs
+        from vllm.platforms import current_platform
+        from vllm.usage.usage_lib import UsageContext
+        from vllm.v1.engine.async_llm import AsyncLLM
+    except ImportError as error:
+        hint = ": install it (`apt install libnuma1`)" if "libnuma" in str(error) else ""
+        raise EngineError(f"vLLM can't be imported: {error}{hint}") from error
 
     on_cpu = current_platform.is_cpu()
     logger.info("loading %s with vLLM %s on %s", model, __version__, "the CPU" if on_cpu else "the GPU")
@@ -207,7 +217,6 @@ async def open_vllm_engine(model: str, **options: Any) -> VllmEngine:  # the fie
         "load_format": chosen.load_format,
         # Compiling takes half a minute at each start, and gains little on a tiny model.
         "enforce_eager": on_cpu if chosen.enforce_eager is None else chosen.enforce_eager,
-        "stream_interval": chosen.stream_interval,
         # The CPU's own default of 128 tokens would leave up to 127 of a cached prompt to be read again.
         "block_size": chosen.block_size or (32 if on_cpu else None),
         "use_tqdm_on_load": False,
@@ -219,7 +228,9 @@ async def open_vllm_engine(model: str, **options: Any) -> VllmEngine:  # the fie
         "generation_config": "vllm",
     }
     try:
-        llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**{key: v for key, v in arguments.items() if v is not None}))
+        chosen_arguments = AsyncEngineArgs(**{key: value for key, value in arguments.items() if value is not None})
+        # The batch sizes that vLLM picks for a server.
+        llm = AsyncLLM.from_engine_args(chosen_arguments, usage_context=UsageContext.OPENAI_API_SERVER)
     except Exception as error:  # vLLM raises whatever its child process met
         raise EngineError(f"the model {model} could not be loaded: {error}") from error
     return VllmEngine(llm, _Sampling(renderer.stop_token_ids), chosen, renderer)

@@ -34,6 +34,9 @@ from models.renderer import Turn as RenderedTurn
 
 logger = logging.getLogger(__name__)
 
+# Streams from which on a frame holds two tokens, and four.
+PAIRS_FROM, FOURS_FROM = 24, 128
+
 # From a session to the messages that a turn adds, and the id of the one that it answers.
 Plan = Callable[[Session], tuple[list[Message], str]]
 
@@ -201,13 +204,21 @@ class Turns:
     """Begins turns on one engine and one store, and keeps the leases of those that run."""
 
     def __init__(
-        self, engine: Engine, sessions: SessionStore, metrics: Metrics, *, reply_tokens: int, max_running: int
+        self,
+        engine: Engine,
+        sessions: SessionStore,
+        metrics: Metrics,
+        *,
+        reply_tokens: int,
+        max_running: int,
+        stream_interval: int | None = None,
     ) -> None:
         self.engine = engine
         self.sessions = sessions
         self.metrics = metrics
         self._reply_tokens = min(reply_tokens, engine.max_model_len // 4)
         self._max_running = max_running
+        self._stream_interval = stream_interval
         self._running: set[Turn] = set()
         self._stop_ids = frozenset(engine.renderer.stop_token_ids)
 
@@ -305,7 +316,14 @@ class Turns:
         except RenderError as error:
             raise InvalidRequestError(str(error), param="messages") from error
         room = context - len(prompt.token_ids)
-        return prompt.token_ids, prompt.start, replace(params, max_tokens=min(params.max_tokens or room, room))
+        longest = min(params.max_tokens or room, room)
+        params = replace(params, max_tokens=longest, stream_interval=self._stream_interval or self._interval())
+        return prompt.token_ids, prompt.start, params
+
+    def _interval(self) -> int:
+        """Tokens a frame: the more streams, the more of a core each frame takes and the less one token shows."""
+        running = len(self._running)
+        return 1 if running < PAIRS_FROM else 2 if running < FOURS_FROM else 4
 
     def _admit(self) -> None:
         if self.engine.error() is not None:
@@ -324,7 +342,8 @@ class Turns:
     def content_ids(self, choice: Choice) -> Sequence[int]:
         """The ids that stand for a reply from now on: those generated, less the stop token.
 
-        Where they say more than the client was sent (a stop string, a word cut by a disconnect), its text is encoded.
+        Where they say more than the client was sent (a stop string, a word cut by a disconnect, a special token that
+        `ignore_eos` went past), its text is encoded.
         """
         ids = choice.token_ids[:-1] if choice.token_ids[-1] in self._stop_ids else choice.token_ids
         renderer = self.engine.renderer

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -14,6 +14,7 @@ from app.errors import UnavailableError
 # redis-py's annotations can't say that this client's replies are bytes.
 Replies = Any
 
+CONNECTIONS = 32
 CONNECT_S = 2.0
 REPLY_S = 10.0
 
@@ -21,9 +22,16 @@ REPLY_S = 10.0
 @asynccontextmanager
 async def connect(url: str) -> AsyncIterator[Redis]:
     """A client for `url` that answers within seconds or fails; a connection that has gone stale is tried once more."""
-    client = Redis.from_url(
-        url, socket_connect_timeout=CONNECT_S, socket_timeout=REPLY_S, retry=Retry(NoBackoff(), 1), protocol=2
+    pool = BlockingConnectionPool.from_url(
+        url,
+        max_connections=CONNECTIONS,
+        timeout=REPLY_S,
+        socket_connect_timeout=CONNECT_S,
+        socket_timeout=REPLY_S,
+        retry=Retry(NoBackoff(), 1),
+        protocol=2,
     )
+    client = Redis.from_pool(pool)
     try:
         yield client
     finally:

@@ -6,7 +6,7 @@ message id) and `:lease`. A session's ids stand in the sorted set `oc:sessions` 
 
 import array
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from functools import lru_cache
 from typing import Any
 
@@ -21,6 +21,7 @@ from characters.card import CharacterCard
 from models.prompt import UserPersona
 
 ALL = "oc:sessions"
+_MESSAGE_FIELDS = tuple(field.name for field in fields(Message) if field.name != "token_ids")
 
 
 class SessionStore:
@@ -69,12 +70,13 @@ class SessionStore:
         """
         changed = session.add(added, tip=tip, window=window)
         keys = [_key(session.id, part) for part in ("meta", "messages", "tokens", "lease")]
-        fields = [item for pair in _meta(changed).items() for item in pair]
+        whole = not session.version or session.recoded
+        meta = [item for pair in (_meta(changed) if whole else _moved(changed)).items() for item in pair]
         written = changed.messages.values() if session.recoded else added
         records = [item for message in written for item in _record(message)]
         expected = session.version or "new"
         async with redis_errors():
-            outcome = await self._commit(keys=keys, args=[expected, lease, len(fields) // 2, *fields, *records])
+            outcome = await self._commit(keys=keys, args=[expected, lease, len(meta) // 2, *meta, *records])
         if outcome == b"missing":
             raise _unknown(session.id)
         if outcome == b"taken":
@@ -130,23 +132,30 @@ def _unknown(session_id: str) -> NotFoundError:
 def _meta(session: Session) -> dict[str, str | bytes]:
     return {
         "id": session.id,
-        "version": str(session.version),
         "character_id": session.character_id,
         "card": orjson.dumps(session.card.model_dump(exclude_unset=True)),
         "user": orjson.dumps(asdict(session.user)),
         "fingerprint": session.fingerprint,
         "head": _pack(session.head),
-        "tip": session.tip or "",
-        "window": session.window or "",
         "extra": session.extra,
         "created": repr(session.created),
+        **_moved(session),
+    }
+
+
+def _moved(session: Session) -> dict[str, str | bytes]:
+    """What every commit changes."""
+    return {
+        "version": str(session.version),
+        "tip": session.tip or "",
+        "window": session.window or "",
         "updated": repr(session.updated),
     }
 
 
 def _record(message: Message) -> tuple[str, bytes, bytes]:
-    fields = asdict(message)
-    fields.pop("token_ids")
+    # Not `asdict`, which copies every id of the reply one by one.
+    fields = {name: getattr(message, name) for name in _MESSAGE_FIELDS}
     return message.id, orjson.dumps(fields), _pack(message.token_ids)
 
 
