@@ -13,7 +13,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from app.api import characters, failure, openai, ops, sessions
 from app.metrics import Metrics
 from app.security import ApiKeys
-from app.sessions.turn import Turns
+from app.sessions.turns import Turns
 from app.settings import Settings
 from app.store.characters import CharacterStore
 from app.store.connection import connect
@@ -77,6 +77,7 @@ def create_app(settings: Settings, open_engine: OpenEngine = open_engine) -> Fas
             gc.freeze()
             logger.info("ready after %.0f s: %s tokens of context", time.perf_counter() - started, engine.max_model_len)
             yield
+            gc.unfreeze()
 
     app = FastAPI(title="OpenCharacter", lifespan=lifespan, strict_content_type=False)
     app.state.settings = settings

@@ -44,10 +44,10 @@ class Metrics:
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
         self.ttft = Latency(
-            "opencharacter_time_to_first_token_seconds", "Request received to first token, at the server.", TTFT_S
+            "opencharacter_time_to_first_token_seconds", "Turn begun to first token, at the server.", TTFT_S
         )
         self.itl = Latency("opencharacter_inter_token_latency_seconds", "Gap between two chunks of a reply.", ITL_S)
-        self.request = Latency("opencharacter_request_seconds", "Request received to last token.", REQUEST_S)
+        self.request = Latency("opencharacter_request_seconds", "Turn begun to its end.", REQUEST_S)
         for latency in (self.ttft, self.itl, self.request):
             registry.register(latency)
         self.prompt_tokens = Counter(

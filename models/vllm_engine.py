@@ -5,6 +5,7 @@ Works on vLLM 0.26 to 0.32; the symbols used are few and documented.
 """
 
 import asyncio
+import gc
 import logging
 import os
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -93,6 +94,7 @@ class VllmEngine:
         # Blocks for a moment, on purpose: the loop must not see the engine's child go while it still expects it.
         self._llm.shutdown()
         del self._llm
+        gc.collect()  # its own finalizer would run too late, in an interpreter half gone
         logger.info("the engine has stopped")
 
 

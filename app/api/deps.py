@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from app.metrics import Metrics
-from app.sessions.turn import Turns
+from app.sessions.turns import Turns
 from app.settings import Settings
 from app.store.characters import CharacterStore
 from app.store.sessions import SessionStore

@@ -20,7 +20,8 @@ from app.api.sampling import SamplingFields
 from app.api.sse import ChatStream, TurnJson, completion_to_wire
 from app.errors import InvalidRequestError, NotFoundError
 from app.sessions.session import open_session
-from app.sessions.turn import Turn, Turns
+from app.sessions.turn import Turn
+from app.sessions.turns import Turns
 from app.store.characters import CharacterRecord, CharacterStore
 from models.engine import SamplingParams
 from models.prompt import UserPersona, head_text, tail_text

@@ -11,7 +11,8 @@ from starlette.types import Receive, Scope, Send
 
 from app.api.sse import DONE, STREAM_START, ErrorResponse, TurnResponse
 from app.errors import ApiError, InvalidRequestError
-from app.sessions.turn import Turn, Turns
+from app.sessions.turn import Turn
+from app.sessions.turns import Turns
 from app.store.characters import CharacterRecord
 from characters.card import CharacterCard, build_card
 from characters.profile import profile_json_schema

@@ -1,0 +1,196 @@
+"""Beginning a turn: everything that can still be an HTTP status, before the first byte is sent.
+
+`reply`, `regenerate` and `complete` are three short entries to one begin: lease the session, plan what is added, build
+the prompt from stored ids, admit. What comes back is a `Turn`, which streams and commits.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+import anyio
+
+from app.errors import ContextLengthError, EngineDownError, InvalidRequestError, UnavailableError
+from app.metrics import Metrics
+from app.sessions.session import Message, Session, as_turns, new_id
+from app.sessions.turn import Choice, SessionWrite, Turn
+from app.store.sessions import SessionStore
+from models.engine import Engine, SamplingParams
+from models.prompt import PromptTooLong, build_prompt
+from models.renderer import RenderError
+from models.renderer import Turn as RenderedTurn
+
+# Streams from which on a frame holds two tokens, and four.
+PAIRS_FROM, FOURS_FROM = 24, 128
+
+# From a session to the messages that a turn adds, and the id of the one that it answers.
+Plan = Callable[[Session], tuple[list[Message], str]]
+
+
+class Turns:
+    """Begins turns on one engine and one store, and keeps the leases of those that run."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        sessions: SessionStore,
+        metrics: Metrics,
+        *,
+        reply_tokens: int,
+        max_running: int,
+        stream_interval: int | None = None,
+    ) -> None:
+        self.engine = engine
+        self.sessions = sessions
+        self.metrics = metrics
+        self._reply_tokens = min(reply_tokens, engine.max_model_len // 4)
+        self._max_running = max_running
+        self._stream_interval = stream_interval
+        self._running: set[Turn] = set()
+        self._stop_ids = frozenset(engine.renderer.stop_token_ids)
+
+    async def reply(
+        self, session_id: str, content: str, params: SamplingParams, *, prefill: str = "", endpoint: str = "sessions"
+    ) -> Turn:
+        """Answer a message of the user's; with `prefill`, go on from those words of the character's."""
+
+        def plan(session: Session) -> tuple[list[Message], str]:
+            said = Message(new_id("msg"), session.tip, "user", content, self.engine.renderer.encode(content.strip()))
+            return [said], said.id
+
+        return await self._begin(session_id, plan, params, endpoint, prefill)
+
+    async def regenerate(self, session_id: str, params: SamplingParams) -> Turn:
+        """Another reply beside the last one, which is kept as its sibling."""
+
+        def plan(session: Session) -> tuple[list[Message], str]:
+            _, answered = session.last_reply()
+            return [], answered.id
+
+        return await self._begin(session_id, plan, params, "regenerate", "")
+
+    async def complete(
+        self,
+        head: Sequence[int],
+        turns: Sequence[RenderedTurn],
+        tail: Sequence[int],
+        params: SamplingParams,
+        *,
+        cut: bool,
+        endpoint: str = "chat.completions",
+    ) -> Turn:
+        """Answer a conversation that the client keeps; `cut` shortens one that doesn't fit instead of refusing it."""
+        started = time.perf_counter()
+        self._admit()
+        prompt, _, params = self._prompt(head, turns, tail, params, start=0, cut=cut)
+        return Turn(self, prompt, params, endpoint, started)
+
+    def check_head(self, head: Sequence[int]) -> None:
+        """Raise ContextLengthError when a character's head alone leaves no room for a conversation."""
+        self._prompt(head, [], [], SamplingParams(), start=0, cut=True)
+
+    async def _begin(
+        self,
+        session_id: str,
+        plan: Plan,
+        params: SamplingParams,
+        endpoint: str,
+        prefill: str,
+    ) -> Turn:
+        started = time.perf_counter()
+        self._admit()
+        if params.n != 1:
+            raise InvalidRequestError("a session's turn has one reply: `n` must be 1", param="n")
+        lease = new_id("lease")
+        session = await self.sessions.acquire(session_id, lease)
+        try:
+            renderer = self.engine.renderer
+            session = session.under(renderer)
+            added, parent = plan(session)
+            prefill_ids = renderer.encode(prefill) if prefill else []
+            history = [*session.branch(None if added else parent), *added]
+            turns = as_turns(history) + ([RenderedTurn("assistant", prefill_ids)] if prefill else [])
+            ids = [message.id for message in history]
+            start = ids.index(session.window) if session.window in ids else 0
+            tail = renderer.encode(session.tail()) if session.tail() else []
+            params = params if params.max_tokens else replace(params, max_tokens=self._reply_tokens)
+            prompt, start, params = self._prompt(session.head, turns, tail, params, start=start, cut=True)
+        except BaseException:
+            with anyio.CancelScope(shield=True), suppress(UnavailableError):
+                await self.sessions.release(session_id, lease)
+            raise
+        window = ids[start] if start else None
+        write = SessionWrite(session, lease, added, parent, window, new_id("msg"), prefill, prefill_ids)
+        return Turn(self, prompt, params, endpoint, started, write)
+
+    def _prompt(
+        self,
+        head: Sequence[int],
+        turns: Sequence[RenderedTurn],
+        tail: Sequence[int],
+        params: SamplingParams,
+        *,
+        start: int,
+        cut: bool,
+    ) -> tuple[list[int], int, SamplingParams]:
+        context = self.engine.max_model_len
+        # Room for the reply; a request that asks for more than half of the context gets what is left.
+        reply = min(params.max_tokens or self._reply_tokens, context // 2) if cut else 1
+        try:
+            prompt = build_prompt(
+                self.engine.renderer, head, turns, tail=tail, limit_tokens=context - reply, start=start, cut=cut
+            )
+        except PromptTooLong as error:
+            raise ContextLengthError(str(error), param="messages") from error
+        except RenderError as error:
+            raise InvalidRequestError(str(error), param="messages") from error
+        room = context - len(prompt.token_ids)
+        longest = min(params.max_tokens or room, room)
+        params = replace(params, max_tokens=longest, stream_interval=self._stream_interval or self._interval())
+        return prompt.token_ids, prompt.start, params
+
+    def _interval(self) -> int:
+        """Tokens a frame: the more streams, the more of a core each frame takes and the less one token shows."""
+        running = len(self._running)
+        return 1 if running < PAIRS_FROM else 2 if running < FOURS_FROM else 4
+
+    def _admit(self) -> None:
+        if self.engine.error() is not None:
+            raise EngineDownError("the inference engine has died; the server is restarting")
+        if len(self._running) >= self._max_running:
+            raise UnavailableError(f"{self._max_running} requests are running: try again", code="overloaded")
+
+    def enter(self, turn: Turn) -> None:
+        self._running.add(turn)
+        self.metrics.waiting.inc()
+
+    def leave(self, turn: Turn, *, waited: bool) -> None:
+        self._running.discard(turn)
+        (self.metrics.waiting if waited else self.metrics.running).dec()
+
+    def content_ids(self, choice: Choice) -> Sequence[int]:
+        """The ids that stand for a reply from now on: those generated, less the stop token.
+
+        Where they say more than the client was sent (a stop string, a word cut by a disconnect, a special token that
+        `ignore_eos` went past), its text is encoded.
+        """
+        ids = choice.token_ids[:-1] if choice.token_ids[-1] in self._stop_ids else choice.token_ids
+        renderer = self.engine.renderer
+        return ids if renderer.decode(ids) == choice.content else renderer.encode(choice.content)
+
+    async def keep_leases(self, every_s: float) -> None:
+        """Renew the lease of every running turn, for ever."""
+        while True:
+            await asyncio.sleep(every_s)
+            for turn in list(self._running):
+                if turn.write is not None:
+                    with suppress(UnavailableError):
+                        await self.sessions.renew(turn.write.session.id, turn.write.lease)
+
+    async def drain(self, timeout_s: float) -> None:
+        """Wait until no turn runs, so that all of them are committed."""
+        with anyio.move_on_after(timeout_s):
+            while self._running:
+                await asyncio.sleep(0.02)
