@@ -20,7 +20,7 @@ from models.synthesis.cast import Character
 from models.synthesis.grammar import load_grammar, split_lines
 from models.synthesis.personas import parse_character
 from models.synthesis.portraits import imagine_portrait
-from models.synthesis.talk import Talk
+from models.synthesis.talk import FIELDS, Talk
 
 PORTRAIT_SHARE = 0.12
 # About four characters a token: nothing longer than two thousand tokens of talk.
@@ -45,9 +45,18 @@ def hold_talk(character: Character, random: Random) -> Talk:
     return talk
 
 
-def build_dialogue(character: Character, random: Random) -> dict[str, Any]:
+def hold_drill(character: Character, random: Random) -> Talk:
+    """Bare questions and bare answers: every field of the card, and nothing else."""
+    talk = Talk(character, random)
+    fields = [field for field in FIELDS if talk.speaker.knows(field)]
+    for field in random.sample(fields, len(fields)):
+        talk.drill(field)
+    return talk
+
+
+def build_dialogue(character: Character, random: Random, *, drill: bool = False) -> dict[str, Any]:
     """A row that holds a conversation."""
-    talk = hold_talk(character, random)
+    talk = hold_drill(character, random) if drill else hold_talk(character, random)
     row: dict[str, Any] = {
         "card": character.card.to_v3(),
         "user": asdict(character.user),
@@ -67,13 +76,13 @@ def build_portrait(random: Random) -> dict[str, Any]:
     return {"persona": persona, "profile": profile.model_dump()}
 
 
-def build_rows(characters: Iterable[Character], seed: int) -> Iterator[dict[str, Any]]:
-    """A dialogue for each character, in order, with portraits strewn in between."""
+def build_rows(characters: Iterable[Character], seed: int, drills: int = 0) -> Iterator[dict[str, Any]]:
+    """A dialogue for each character, in order, with portraits strewn in between. The first `drills` are drills."""
     for number, character in enumerate(characters):
         random = Random(f"{seed}/{number}")
-        if random.random() < PORTRAIT_SHARE / (1 - PORTRAIT_SHARE):
+        if number >= drills and random.random() < PORTRAIT_SHARE / (1 - PORTRAIT_SHARE):
             yield build_portrait(random)
-        yield build_dialogue(character, random)
+        yield build_dialogue(character, random, drill=number < drills)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -81,12 +90,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("personas", type=Path)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--drills", type=int, default=0, help="this many, before all others, of bare questions and answers")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(arguments)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     with options.personas.open("rb") as source, options.out.open("wb") as file:
         characters = (parse_character(orjson.loads(line)) for line in source)
-        for row in tqdm(build_rows(characters, options.seed), unit=" rows"):
+        for row in tqdm(build_rows(characters, options.seed, options.drills), unit=" rows"):
             file.write(orjson.dumps(row) + b"\n")
 
 

@@ -1,6 +1,8 @@
 """What a character answers: a frame filled from the card, put into the character's voice."""
 
 import re
+from collections import deque
+from collections.abc import Callable, Sequence
 from random import Random
 
 from models.synthesis.cast import Character
@@ -14,6 +16,8 @@ AFTERTHOUGHTS = {
     "gender": "self", "likes": "like", "fears": "fear", "friend": "friend", "secret": "secret", "goal": "goal", "age": "age",
 }  # fmt: skip
 _TRIES = 8
+# Lines said so recently aren't said again, where there are others.
+_MEMORY = 16
 
 
 class Speaker:
@@ -25,10 +29,11 @@ class Speaker:
         self.voice = load_voices()[character.voice]
         self._imagination = Imagination(random, NameForge(random))
         self._brief = character.voice == "terse"
+        self._recent: deque[str] = deque(maxlen=_MEMORY)
 
     def own(self, pool: str) -> str:
         """One of the voice's own lines, now and then with a question back or with the user's name."""
-        text = fill_known(self.voice.line(self.random, pool), {"char": self.character.card.name})
+        text = fill_known(self._fresh(self.voice.lines[pool]), {"char": self.character.card.name})
         if self._named() and pool in ("greet", "bye", "thanks", "praise", "fine", "sad") and self.random.random() < 0.2:
             text = re.sub(r"(?<=\w)([.!?])", rf", {self.character.user.name}\1", text, count=1)
         if pool in ("greet", "praise", "insult") and self.random.random() < 0.12 and not self._brief:
@@ -66,7 +71,7 @@ class Speaker:
 
     def confirm(self, field: str, *, true: bool) -> str:
         """Yes, or no with what is true instead."""
-        text = fill_known(self.voice.line(self.random, "yes" if true else "no"), {"char": self.character.card.name})
+        text = fill_known(self._fresh(self.voice.lines["yes" if true else "no"]), {"char": self.character.card.name})
         return self._act(text if true and self.random.random() < 0.4 else f"{text} {self.core(field)}")
 
     def frame(self, pool: str, **slots: str) -> str:
@@ -81,43 +86,45 @@ class Speaker:
         quoted = max(slots.values(), key=len, default="")
         return self.compose(lambda: _tidy(fill_known(self.voice.say(self.random.choice(options), self.random), slots)), "", quoted)
 
-    def compose(self, core: object, after: str, quoted: str) -> str:
+    def compose(self, core: Callable[[], str], after: str, quoted: str) -> str:
         """An opening, the core, an afterthought or a closing: some of these, so that the voice is heard."""
-        assert callable(core)
         text = ""
         for _ in range(_TRIES):
             text = self._arrange(core(), after)
             if self.voice.is_heard_in(text, quoted):
                 return self._act(text)
         if self._brief:
-            return str(min((core() for _ in range(6)), key=len))
-        return self._act(f"{core()} {self.voice.line(self.random, after or 'close')}")
+            return min((core() for _ in range(6)), key=len)
+        return self._act(f"{core()} {self._fresh(self.voice.lines[after or 'close'])}")
+
+    def _fresh(self, lines: Sequence[str]) -> str:
+        """One of `lines`, not one of the last few if that can be helped."""
+        line = self.random.choice([line for line in lines if line not in self._recent] or lines)
+        self._recent.append(line)
+        return line
 
     def _arrange(self, core: str, after: str) -> str:
         shape = self.random.random()
-        opening = self.voice.line(self.random, "open")
-        closing = self.voice.line(self.random, after or "close")
-        if self._brief:
-            return core if shape < 0.75 else f"{core} {closing}" if shape < 0.94 else f"{opening} {core}"
-        if shape < 0.28:
-            return f"{opening} {core}"
-        if shape < 0.72:
-            return f"{core} {closing}"
-        if shape < 0.86:
-            return f"{opening} {core} {closing}"
-        return core
+        if self._brief and shape < 0.75:
+            return core
+        if not self._brief and shape > 0.86:
+            return core
+        opening = shape > 0.94 if self._brief else shape < 0.42
+        closing = not opening or (not self._brief and shape > 0.28)
+        before = [self._fresh(self.voice.lines["open"])] if opening else []
+        behind = [self._fresh(self.voice.lines[after or "close"])] if closing else []
+        return " ".join([*before, core, *behind])
 
     def _pick(self, pool: str, extra: tuple[str, ...] = ()) -> str:
         frames = load_grammar("answers")[pool]
-        return self.voice.say(self.random.choice(split_lines(frames["terse" if self._brief else "plain"]) + extra), self.random)
+        return self.voice.say(self._fresh(split_lines(frames["terse" if self._brief else "plain"]) + extra), self.random)
 
     def _fill_value(self, frame: str, value: Value) -> str:
         return _tidy(fill_known(frame, {"v": value.spoken, "V": capitalize(value.spoken), "g": value.spoken}))
 
     def _act(self, text: str) -> str:
         if self.character.acts and self.random.random() < 0.3:
-            actions = [line for line in split_lines(load_grammar("cards")["action"]) if line.startswith("*") and line.islower()]
-            return f"{self._imagination.text(self.random.choice(actions or ['*nods*']))} {text}"
+            return f"{self._imagination.text(self._fresh(split_lines(load_grammar('cards')['gesture'])))} {text}"
         return text
 
     def _named(self) -> bool:

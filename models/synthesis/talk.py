@@ -8,7 +8,7 @@ from typing import Any
 from models.synthesis.cast import Character, imagine_fact, imagine_lore
 from models.synthesis.grammar import capitalize, choose_branches, fill_known, fix_articles, load_grammar, split_lines
 from models.synthesis.names import NameForge
-from models.synthesis.replies import Speaker, themes
+from models.synthesis.replies import AFTERTHOUGHTS, Speaker, themes
 from models.synthesis.values import Imagination
 
 FIELDS = (
@@ -17,7 +17,9 @@ FIELDS = (
 )  # fmt: skip
 _OWN_POOLS = {"hello": "greet", "fine": "fine", "bye": "bye", "thanks": "thanks", "praise": "praise", "insult": "insult", "machine": "machine",
               "outside": "outside", "unknown": "unknown", "sad": "sad"}  # fmt: skip
-_OUR_POOLS = ("joke", "song", "advice", "glad", "small", "nod", "noise", "me")
+_OUR_POOLS = (
+    "joke", "song", "advice", "glad", "offer", "gift", "weather", "doing", "act", "need", "place_praise", "askme", "nod", "noise", "me",
+)  # fmt: skip
 _BACK = {
     "town": "birth_place", "job": "general_experience", "hobby": "likes", "food": "likes", "fear": "fears", "wish": "goal",
     "companion": "friend", "age": "age", "name": "name",
@@ -67,7 +69,7 @@ class Talk:
             return self.follow_up()
         moves: list[tuple[Callable[[], None], float]] = [
             (self.ask, 34), (self.ask_twice, 5), (self.confirm, 5), (self.tell, 11), (self.recall_persona, 5), (self.ask_never, 2),
-            (self.chat, 36), (self.ask_opinion, 4), (self.ask_story, 2), (self.ask_where, 1.5), (self.ask_lore, 4),
+            (self.chat, 36), (self.ask_opinion, 3), (self.ask_echo, 6), (self.ask_about, 3), (self.ask_story, 2), (self.ask_where, 1.5), (self.ask_lore, 4),
         ]  # fmt: skip
         self.random.choices([move for move, _ in moves], [weight for _, weight in moves])[0]()
 
@@ -75,6 +77,11 @@ class Talk:
         """A question about a field of the card."""
         field = field or self.random.choice(FIELDS)
         self._say(self._question(field), self.speaker.answer(field), field)
+
+    def drill(self, field: str) -> None:
+        """A plain question and the bare answer."""
+        reply = self.speaker.core(field) if self.speaker.knows(field) else self.speaker.answer(field)
+        self._say(self._question(field, plain=True), reply, field)
 
     def ask_twice(self) -> None:
         """Two questions in one message."""
@@ -157,7 +164,7 @@ class Talk:
 
     def chat(self, kind: str | None = None) -> None:
         """Small talk of one kind or another."""
-        kind = kind or self.random.choice([*_OWN_POOLS, *_OUR_POOLS, "outside", "unknown", "unknown", "noise", "noise", "small", "nod"])
+        kind = kind or self.random.choice([*_OWN_POOLS, *_OUR_POOLS, "outside", "unknown", "unknown", "unknown", "noise", "noise", "nod"])
         reply = self.speaker.own(_OWN_POOLS[kind]) if kind in _OWN_POOLS else self.speaker.ours(kind)
         self._say(self._question(kind), reply, "")
 
@@ -166,6 +173,23 @@ class Talk:
         theme = self.random.choice(themes())
         question = fill_known(self.random.choice(load_grammar("questions")["opinion"]), {"theme": theme})
         self._say(self._careless(capitalize(choose_branches(self.random, question))), self.speaker.ours("theme", theme=theme), "")
+
+    def ask_echo(self) -> None:
+        """Something nobody expected, taken up by the character."""
+        topic = self._imagination.slot("topic")
+        lines = load_grammar("questions")["echo"]
+        question = capitalize(choose_branches(self.random, self._imagination.text(fill_known(self.random.choice(lines), {"topic": topic}))))
+        self._say(self._careless(question), self.speaker.ours("echo", topic=topic), "")
+
+    def ask_about(self) -> None:
+        """Who are you: the name, and what there is to say."""
+        known = [field for field in ("general_experience", "birth_place", "personality", "age") if self.speaker.knows(field)]
+        if not known or not self.speaker.knows("name"):
+            return self.ask("name")
+        field = known[0] if self.random.random() < 0.6 else self.random.choice(known)
+        spoken = self.character.values[field].spoken
+        reply = self.speaker.compose(lambda: f"{self.speaker.core('name')} {self.speaker.core(field)}", AFTERTHOUGHTS[field], spoken)
+        self._say(self._question("about"), reply, field)
 
     def ask_story(self) -> None:
         """A story out of the character's life."""

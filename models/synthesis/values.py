@@ -107,8 +107,10 @@ class Imagination:
             case "habit_1":
                 habits = [line for line in split_lines(load_grammar("values")["habit"]) if "[" not in line]
                 return self.text(random.choice(habits))
-            case "dish" | "colour" | "dread_you":
+            case "dish" | "shade" | "dread_you":
                 return random.choice(split_items(load_grammar("facts")[slot]))
+            case "topic":
+                return random.choice([lambda: self.one("art"), lambda: self.one("joy"), lambda: self.slot("dish"), forge.word, lambda: self.one("dread").replace("[p]", "one's")])()
             case "theme":
                 return random.choice(split_items(load_grammar("answers")["theme"]["words"]))
             case _:

@@ -72,6 +72,32 @@ class CopyingBatches(Dataset[Batch]):
         return {"input_ids": torch.cat([half, half], 1), "labels": torch.cat([torch.full_like(half, IGNORED), half], 1)}
 
 
+class Curriculum(Dataset[Batch]):
+    """Datasets of batches one after the other. Where one has a share of copying, such batches are strewn into it."""
+
+    def __init__(self) -> None:
+        self.ends: list[tuple[str, int]] = []
+        """Each part's name, and the step at which it ends."""
+        self._plan: list[tuple[Dataset[Batch], int]] = []
+
+    def append(self, name: str, batches: RowBatches | CopyingBatches, copying: float = 0.0, strewn: CopyingBatches | None = None) -> None:
+        """Add a part."""
+        every = round(1 / copying) if copying and strewn else 0
+        for index in range(len(batches)):
+            if every and strewn and index % every == 0:
+                self._plan.append((strewn, index // every))
+            self._plan.append((batches, index))
+        self.ends.append((name, len(self._plan)))
+
+    def __len__(self) -> int:
+        return len(self._plan)
+
+    def __getitem__(self, index: int) -> Batch:
+        batches, number = self._plan[index]
+        batch: Batch = batches[number]
+        return batch
+
+
 def _padded(length: int) -> int:
     return -(-length // _MULTIPLE) * _MULTIPLE
 

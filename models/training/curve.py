@@ -7,19 +7,17 @@ from models.training.loop import Point
 
 
 def draw_curve(points: Sequence[Point], path: Path) -> None:
-    """Write a PNG of the loss by tokens, one line a phase, phases one after the other."""
+    """Write a PNG of the loss by step, one line a phase."""
     import matplotlib  # takes a second to import, and only training draws
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(7, 3.5), dpi=80)
-    before = 0
     for phase in dict.fromkeys(point.phase for point in points):
         own = [point for point in points if point.phase == phase]
-        axes.plot([(before + point.tokens) / 1e6 for point in own], [point.loss for point in own], label=phase)
-        before += own[-1].tokens
-    axes.set_xlabel("million tokens, padding included")
+        axes.plot([point.step for point in own], [point.loss for point in own], label=phase)
+    axes.set_xlabel("step")
     axes.set_ylabel("loss")
     axes.set_yscale("log")
     axes.legend()

@@ -1,4 +1,4 @@
-"""One phase of training: transformers' Trainer over ready-made batches, with the loss on chosen positions only."""
+"""The training loop: transformers' Trainer over ready-made batches, in order, with the loss on chosen positions only."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,24 +6,23 @@ from typing import Any
 
 import torch
 from torch.nn import functional
-from torch.utils.data import Dataset
+from torch.utils.data import SequentialSampler
 from transformers import LlamaForCausalLM, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from models.training.batches import IGNORED, Batch
+from models.training.batches import IGNORED, Batch, Curriculum
 from models.training.recipe import Schedule
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """The mean loss since the last point, and the tokens read by then (padding included)."""
+    """The mean loss since the last point, and the part of the curriculum it was measured in."""
 
     phase: str
     step: int
-    tokens: int
     loss: float
 
 
-class _PhaseTrainer(Trainer):
+class _BatchTrainer(Trainer):
     """Takes whole batches as items, and computes logits only where there is a label: the vocabulary is a quarter of the work."""
 
     def compute_loss(self, model: Any, inputs: Batch, *unused: Any, **unused_too: Any) -> torch.Tensor:
@@ -36,23 +35,28 @@ class _PhaseTrainer(Trainer):
         return functional.cross_entropy(logits.float(), labels[chosen])
 
 
+    def _get_train_sampler(self, *unused: Any, **unused_too: Any) -> SequentialSampler:
+        assert self.train_dataset is not None
+        return SequentialSampler(self.train_dataset)  # type: ignore[arg-type]  # ours has a length
+
+
 class _Recorder(TrainerCallback):
-    def __init__(self, phase: str, batch_tokens: int) -> None:
+    def __init__(self, curriculum: Curriculum) -> None:
         self.points: list[Point] = []
-        self._phase = phase
-        self._batch_tokens = batch_tokens
+        self._curriculum = curriculum
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, float] | None = None, **kwargs: Any
     ) -> None:
         # kwargs: the trainer hands every callback all it has.
         if logs and "loss" in logs:
-            self.points.append(Point(self._phase, state.global_step, state.global_step * self._batch_tokens, float(logs["loss"])))
+            phase = next(name for name, end in self._curriculum.ends if state.global_step <= end)
+            self.points.append(Point(phase, state.global_step, float(logs["loss"])))
 
 
-def run_phase(network: LlamaForCausalLM, batches: Dataset[Batch], name: str, schedule: Schedule, *, seed: int, folder: Path) -> list[Point]:
-    """Train `network` in place on every batch once; returns the course of the loss. `folder` is the trainer's scratch."""
-    recorder = _Recorder(name, schedule.batch_tokens)
+def run(network: LlamaForCausalLM, curriculum: Curriculum, schedule: Schedule, *, seed: int, folder: Path) -> list[Point]:
+    """Train `network` in place on every batch once, in order; returns the course of the loss. `folder` is scratch space."""
+    recorder = _Recorder(curriculum)
     arguments = TrainingArguments(
         output_dir=str(folder),
         per_device_train_batch_size=1,
@@ -62,19 +66,19 @@ def run_phase(network: LlamaForCausalLM, batches: Dataset[Batch], name: str, sch
         lr_scheduler_kwargs={"min_lr_rate": 0.05},
         warmup_steps=schedule.warmup_steps,
         weight_decay=schedule.weight_decay,
-        adam_beta2=0.95,
+        adam_beta2=0.98,
         max_grad_norm=1.0,
-        logging_steps=20,
+        logging_steps=min(20, max(1, len(curriculum) // 4)),
         logging_nan_inf_filter=False,
         save_strategy="no",
         report_to=[],
         seed=seed,
-        data_seed=seed,
         remove_unused_columns=False,
+        dataloader_pin_memory=False,
         label_names=["labels"],
     )
-    trainer = _PhaseTrainer(
-        model=network, args=arguments, train_dataset=batches, data_collator=lambda items: items[0], callbacks=[recorder]
+    trainer = _BatchTrainer(
+        model=network, args=arguments, train_dataset=curriculum, data_collator=lambda items: items[0], callbacks=[recorder]
     )
     trainer.train()
     return recorder.points

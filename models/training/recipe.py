@@ -32,23 +32,23 @@ class Vocabulary(_Section):
 
 
 class Schedule(_Section):
-    """How a phase steps: AdamW, linear warm-up, cosine decay to a tenth of `learning_rate`."""
+    """One AdamW for all phases: linear warm-up, then cosine decay to a twentieth of `learning_rate`."""
 
     learning_rate: PositiveFloat
-    warmup_steps: int = 0
-    weight_decay: float = 0.1
-    batch_tokens: PositiveInt = 8192
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    weight_decay: Annotated[float, Field(ge=0)] = 0.1
 
 
-class CopyingPhase(Schedule):
+class CopyingPhase(_Section):
     """Random tokens said twice, loss on the second time: forms the heads that copy (induction heads)."""
 
     kind: Literal["copying"]
     steps: PositiveInt
     length: Annotated[int, Field(ge=8)] = 256
+    batch_tokens: PositiveInt = 8192
 
 
-class RowsPhase(Schedule):
+class RowsPhase(_Section):
     """Rows of the data, each once, batched by length. Loss on the replies, or on everything."""
 
     kind: Literal["rows"]
@@ -56,10 +56,11 @@ class RowsPhase(Schedule):
     loss: Literal["replies", "everything"] = "replies"
     max_tokens: PositiveInt | None = None
     """Stop after that many tokens of data; None reads all of it."""
-    skip_rows: Annotated[int, Field(ge=0)] = 0
-    """Rows at the beginning that an earlier phase has read."""
     max_length: PositiveInt = 2048
     """Longer rows are left out."""
+    batch_tokens: PositiveInt = 8192
+    copying: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of steps that go on copying random tokens, so that what a copying phase formed isn't lost."""
 
 
 Phase = Annotated[CopyingPhase | RowsPhase, Field(discriminator="kind")]
@@ -72,6 +73,7 @@ class Recipe(_Section):
     seed: int = 0
     shape: Shape
     vocabulary: Vocabulary
+    schedule: Schedule
     phases: Annotated[list[Phase], Field(min_length=1)]
     compile: bool = False
     """Compile the layers (needs a C++ compiler): half a minute once, then steps are a quarter faster on a CPU."""

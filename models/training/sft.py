@@ -13,17 +13,20 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.progress import track
-from torch.utils.data import Dataset
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast, set_seed
 
 from models.renderer import Llama3Renderer
-from models.training.batches import Batch, CopyingBatches, RowBatches
+from models.training.batches import CopyingBatches, Curriculum, RowBatches
 from models.training.curve import draw_curve
-from models.training.loop import Point, run_phase
+from models.training.loop import Point, run
 from models.training.network import build_network, save_network
 from models.training.recipe import CopyingPhase, Phase, Recipe, RowsPhase, load_recipe
 from models.training.rows import Example, build_example, read_rows, row_texts
 from models.training.vocabulary import SPECIAL_TOKENS, learn_vocabulary
+
+
+# Random tokens between rows are said twice at the distance at which a card is read.
+_STREWN_LENGTH = 1024
 
 
 def train(recipe: Recipe, console: Console) -> list[Point]:
@@ -35,14 +38,14 @@ def train(recipe: Recipe, console: Console) -> list[Point]:
     if recipe.compile:
         for layer in network.model.layers:
             layer.compile(dynamic=True)
-    points: list[Point] = []
+    curriculum = Curriculum()
+    for number, phase in enumerate(recipe.phases, 1):
+        _append_phase(curriculum, f"{number} {phase.kind}", phase, tokenizer, recipe.seed + number)
+        console.print(f"phase {number}, {phase.kind}: to step {len(curriculum)}")
     with tempfile.TemporaryDirectory() as scratch:
-        for number, phase in enumerate(recipe.phases, 1):
-            batches = _build_batches(phase, tokenizer, recipe.seed + number)
-            console.print(f"phase {number}, {phase.kind}: {len(batches)} steps")  # type: ignore[arg-type]  # ours have a length
-            points += run_phase(network, batches, f"{number} {phase.kind}", phase, seed=recipe.seed, folder=Path(scratch))
+        points = run(network, curriculum, recipe.schedule, seed=recipe.seed, folder=Path(scratch))
     _write(recipe, network, tokenizer, points)
-    console.print(f"{recipe.output} is written; the last loss was {points[-1].loss:.3f}" if points else f"{recipe.output} is written")
+    console.print(f"{recipe.output} is written; the last loss was {points[-1].loss:.3f}")
     return points
 
 
@@ -52,20 +55,24 @@ def _learn_vocabulary(recipe: Recipe) -> PreTrainedTokenizerFast:
     return learn_vocabulary(texts, recipe.vocabulary.size, recipe.shape.max_position_embeddings)
 
 
-def _build_batches(phase: Phase, tokenizer: PreTrainedTokenizerFast, seed: int) -> Dataset[Batch]:
+def _append_phase(curriculum: Curriculum, name: str, phase: Phase, tokenizer: PreTrainedTokenizerFast, seed: int) -> None:
+    first_id, vocabulary = len(SPECIAL_TOKENS), len(tokenizer)
     if isinstance(phase, CopyingPhase):
-        return CopyingBatches(
-            phase.steps, phase.batch_tokens, phase.length, first_id=len(SPECIAL_TOKENS), vocabulary=len(tokenizer), seed=seed
-        )
+        copying = CopyingBatches(phase.steps, phase.batch_tokens, phase.length, first_id=first_id, vocabulary=vocabulary, seed=seed)
+        return curriculum.append(name, copying)
     pad_id = tokenizer.convert_tokens_to_ids("<|finetune_right_pad_id|>")
-    return RowBatches(_read_examples(phase, tokenizer), phase.batch_tokens, everything=phase.loss == "everything", pad_id=pad_id, seed=seed)
+    examples = _read_examples(phase, tokenizer)
+    batches = RowBatches(examples, phase.batch_tokens, everything=phase.loss == "everything", pad_id=pad_id, seed=seed)
+    steps = len(batches)
+    strewn = CopyingBatches(steps, phase.batch_tokens, _STREWN_LENGTH, first_id=first_id, vocabulary=vocabulary, seed=seed)
+    curriculum.append(name, batches, phase.copying, strewn)
 
 
 def _read_examples(phase: RowsPhase, tokenizer: PreTrainedTokenizerFast) -> list[Example]:
     renderer = Llama3Renderer(tokenizer.backend_tokenizer, "")
     examples: list[Example] = []
     tokens = 0
-    for row in track(islice(read_rows(phase.data), phase.skip_rows, None), "tokenizing", total=None):
+    for row in track(read_rows(phase.data), "tokenizing", total=None):
         example = build_example(renderer, row)
         if len(example.token_ids) <= phase.max_length:
             examples.append(example)
@@ -80,8 +87,8 @@ def _write(recipe: Recipe, network: LlamaForCausalLM, tokenizer: PreTrainedToken
     save_network(network, tokenizer, recipe.output)
     with (recipe.output / "loss.csv").open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["phase", "step", "tokens", "loss"])
-        writer.writerows((point.phase, point.step, point.tokens, f"{point.loss:.4f}") for point in points)
+        writer.writerow(["phase", "step", "loss"])
+        writer.writerows((point.phase, point.step, f"{point.loss:.4f}") for point in points)
     draw_curve(points, recipe.output / "loss.png")
 
 
