@@ -36,7 +36,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("--model", default="models/tiny")
     add("--max-model-len", type=int, default=2048)
-    add("--stream-interval", type=int, default=1, help="of both servers: tokens a frame")
+    add("--stream-interval", type=int, help="of both servers: tokens a frame (default: their own)")
     add("--rounds", type=int, default=3)
     add("--streams", type=int, default=64)
     add("--chats", type=int, default=1, help="conversations a stream holds in a round")

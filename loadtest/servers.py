@@ -51,7 +51,12 @@ class Server:
 
 
 def launch_ours(
-    model: str, *, data_dir: Path, max_model_len: int, stream_interval: int = 1, extra: Mapping[str, str] | None = None
+    model: str,
+    *,
+    data_dir: Path,
+    max_model_len: int,
+    stream_interval: int | None = None,
+    extra: Mapping[str, str] | None = None,
 ) -> Launch:
     """Our server on a free port, with its own embedded Redis in `data_dir`."""
     port = free_port()
@@ -62,21 +67,21 @@ def launch_ours(
         "OPENCHARACTER_DATA_DIR": str(data_dir),
         "OPENCHARACTER_MODEL": model,
         "OPENCHARACTER_MAX_MODEL_LEN": str(max_model_len),
-        "OPENCHARACTER_STREAM_INTERVAL": str(stream_interval),
+        **({"OPENCHARACTER_STREAM_INTERVAL": str(stream_interval)} if stream_interval else {}),
         **(extra or {}),
     }
     return Launch("ours", [sys.executable, "-m", "app", "serve"], environment, port, "/ready")
 
 
 def launch_vllm(
-    model: str, *, max_model_len: int, stream_interval: int = 1, eager: bool, extra: Sequence[str] = ()
+    model: str, *, max_model_len: int, stream_interval: int | None = None, eager: bool, extra: Sequence[str] = ()
 ) -> Launch:
     """vLLM's own Python server as its users start it: statistics and access log on, which are its defaults."""
     port = free_port()
     argv = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--host", "127.0.0.1", "--port", str(port)]
     argv += ["--model", model, "--served-model-name", VLLM_NAME, "--max-model-len", str(max_model_len)]
     argv += ["--enable-prompt-tokens-details", *(["--enforce-eager"] if eager else []), *extra]
-    if stream_interval != 1:
+    if stream_interval:
         argv += ["--stream-interval", str(stream_interval)]
     return Launch("vLLM's", argv, SHARED_ENVIRONMENT, port, "/health")
 
