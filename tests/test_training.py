@@ -80,8 +80,10 @@ def test_copying_batches_repeat_and_learn_the_second_half() -> None:
     batch = CopyingBatches(3, 512, 64, first_id=8, vocabulary=500, seed=1)[0]
     ids, labels = batch["input_ids"], batch["labels"]
     assert ids.shape == (8, 64)
-    assert torch.equal(ids[:, :32], ids[:, 32:]) and torch.equal(labels[:, 32:], ids[:, 32:])
-    assert bool((labels[:, :32] == IGNORED).all()) and int(ids.min()) >= 8
+    assert torch.equal(ids[:, :32], ids[:, 32:])
+    assert torch.equal(labels[:, 32:], ids[:, 32:])
+    assert bool((labels[:, :32] == IGNORED).all())
+    assert int(ids.min()) >= 8
 
 
 def test_a_recipe_refuses_keys_that_nobody_reads() -> None:
@@ -106,14 +108,20 @@ def test_a_short_training_makes_a_model_that_loads(tmp_path: Path) -> None:
     recipe = {
         "output": str(tmp_path / "unused"),
         "shape": {
-            "hidden_size": 64, "intermediate_size": 128, "layers": 2, "heads": 2, "kv_heads": 1, "head_dim": 32, "max_position_embeddings": 2048,
+            "hidden_size": 64,
+            "intermediate_size": 128,
+            "layers": 2,
+            "heads": 2,
+            "kv_heads": 1,
+            "head_dim": 32,
+            "max_position_embeddings": 2048,
         },
         "vocabulary": {"size": 600, "sample_rows": 40},
         "phases": [
             {"kind": "copying", "steps": 4, "length": 64, **schedule},
             {"kind": "rows", "data": [str(data)], "max_tokens": 12_000, **schedule},
         ],
-    }  # fmt: skip
+    }
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     folder = tmp_path / "model"
     threads = torch.get_num_threads()

@@ -6,14 +6,25 @@ from typing import Literal
 
 from models.synthesis.cast import Character, imagine_character, imagine_fact
 from models.synthesis.grammar import capitalize, choose_branches, fill_known, load_grammar, split_lines
+from models.synthesis.imagination import Imagination
 from models.synthesis.names import NameForge
 from models.synthesis.portraits import imagine_portrait
-from models.synthesis.values import Imagination
 from models.synthesis.voices import PLAIN, load_voices
 
 FIELDS = (
-    "name", "age", "birth_place", "race", "appearance", "general_experience", "personality", "likes", "fears", "friend", "secret", "goal",
-)  # fmt: skip
+    "name",
+    "age",
+    "birth_place",
+    "race",
+    "appearance",
+    "general_experience",
+    "personality",
+    "likes",
+    "fears",
+    "friend",
+    "secret",
+    "goal",
+)
 _FACTS = ("name", "pet", "town", "job", "food", "kin", "colour", "hobby", "companion", "journey")
 # Nobody of these is in the training data; they are what a user might type.
 PERSONAS = (
@@ -76,14 +87,29 @@ def _build_episode(random: Random, voice: str) -> Episode:
     character = imagine_character(random, held_out=True, full=True, voice=voice)
     imagination = Imagination(random, NameForge(random, held_out=True))
     fields = [_field_question(imagination, field) for field in random.sample(FIELDS, len(FIELDS))]
-    talk = [_talk_question(imagination, kind) for kind in random.sample(["hello", "fine", "outside", "machine", "sad", "praise", "thanks", "bye"], 4)]
+    talk = [
+        _talk_question(imagination, kind)
+        for kind in random.sample(["hello", "fine", "outside", "machine", "sad", "praise", "thanks", "bye"], 4)
+    ]
     known = {"name"} if character.user.name != "User" else set()
     kinds = random.sample([kind for kind in _FACTS if kind not in known and kind not in character.facts], 2)
     (tell_one, ask_one), (tell_two, ask_two) = (_fact_questions(imagination, kind) for kind in kinds)
     questions = (
-        talk[0], *fields[:2], tell_one, fields[2], fields[3], ask_one, talk[1], *fields[4:7], tell_two, fields[7], talk[2],
-        ask_two, *fields[8:], talk[3],
-    )  # fmt: skip
+        talk[0],
+        *fields[:2],
+        tell_one,
+        fields[2],
+        fields[3],
+        ask_one,
+        talk[1],
+        *fields[4:7],
+        tell_two,
+        fields[7],
+        talk[2],
+        ask_two,
+        *fields[8:],
+        talk[3],
+    )
     return Episode(character, questions)
 
 

@@ -10,10 +10,13 @@ from models.synthesis.values import Value
 EXACT_FIELDS = frozenset({"name", "age", "birth_place", "race", "friend"})
 _ENOUGH = 0.8
 _MARKUP = re.compile(
-    r"<\||\|>|\b(start|end)_header\b|eot_id|begin_of_text|\{\{|\}\}|\ufffd|^#+ |</?s>|<START>|^\s*(assistant|system|user)\s*(:|$)",
+    r"<\||\|>|\b(start|end)_header\b|eot_id|begin_of_text|\{\{|\}\}|\ufffd|^#+ |</?s>|<START>|"
+    r"^\s*(assistant|system|user)\s*(:|$)",
     re.IGNORECASE | re.MULTILINE,
 )
-_SMALL_WORDS = frozenset("a an and as at by for from has have i in is it me my of on or so that the to was who with".split())
+_SMALL_WORDS = frozenset(
+    re.findall(r"\w+", "a an and as at by for from has have i in is it me my of on or so that the to was who with")
+)
 
 
 def normalize(text: str) -> str:
@@ -27,7 +30,7 @@ def leaks_markup(reply: str) -> bool:
 
 
 def recalls(field: str, value: Value, reply: str) -> bool:
-    """Whether a reply gives what the card says: the very words of a short field, four fifths of the words of a long one."""
+    """Whether a reply gives what the card says: the very words of a short field, most words of a long one."""
     if field in EXACT_FIELDS:
         return contains_phrase(reply, value.short)
     return shares_words(value.spoken, reply)

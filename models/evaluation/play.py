@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from characters.profile import profile_json_schema
+
 from models.engine import Constraint, Engine, SamplingParams
 from models.evaluation.episodes import Episode, Question
 from models.prompt import build_prompt, head_text, tail_text
@@ -43,7 +44,10 @@ async def write_profiles(engine: Engine, personas: Sequence[str], temperature: f
     """What the model writes for each persona under the profile's schema."""
     gate = asyncio.Semaphore(_CONCURRENT)
     params = SamplingParams(
-        max_tokens=_PROFILE_TOKENS, temperature=temperature, seed=0, constraint=Constraint(json_schema=profile_json_schema())
+        max_tokens=_PROFILE_TOKENS,
+        temperature=temperature,
+        seed=0,
+        constraint=Constraint(json_schema=profile_json_schema()),
     )
 
     async def write(number: int, persona: str) -> str:
@@ -64,7 +68,9 @@ async def _play_episode(engine: Engine, episode: Episode, temperature: float, re
     replies, start = [], 0
     for number, question in enumerate(episode.questions):
         turns.append(Turn("user", renderer.encode(question.text)))
-        prompt = build_prompt(renderer, head, turns, tail=tail, limit_tokens=engine.max_model_len - _REPLY_TOKENS, start=start)
+        prompt = build_prompt(
+            renderer, head, turns, tail=tail, limit_tokens=engine.max_model_len - _REPLY_TOKENS, start=start
+        )
         start = prompt.start
         params = SamplingParams(max_tokens=_REPLY_TOKENS, temperature=temperature, top_p=0.95, seed=number)
         ids, finished = await _generate(engine, prompt.token_ids, params, f"{request_id}-{number}")
@@ -73,7 +79,9 @@ async def _play_episode(engine: Engine, episode: Episode, temperature: float, re
     return replies
 
 
-async def _generate(engine: Engine, prompt: list[int], params: SamplingParams, request_id: str) -> tuple[list[int], bool]:
+async def _generate(
+    engine: Engine, prompt: list[int], params: SamplingParams, request_id: str
+) -> tuple[list[int], bool]:
     """Ids of a reply without the token that ends it, and whether there was one."""
     ids: list[int] = []
     finished = False

@@ -26,7 +26,14 @@ from models.synthesis.profiles import parse_profile
 from models.synthesis.voices import load_voices
 
 SERVING_TEMPERATURE = 0.7
-TARGETS = {"profile_recall": 0.95, "style_adherence": 0.90, "user_recall": 0.80, "valid_profiles": 1.0, "markup_leaks": 0.0, "unfinished": 0.0}
+TARGETS = {
+    "profile_recall": 0.95,
+    "style_adherence": 0.90,
+    "user_recall": 0.80,
+    "valid_profiles": 1.0,
+    "markup_leaks": 0.0,
+    "unfinished": 0.0,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +72,9 @@ def judge(replies: Sequence[Reply], profiles: Sequence[str], temperature: float)
             recalled[question.about].append(recalls(question.about, character.values[question.about], reply.text))
         elif question.kind == "recall":
             remembered.append(contains_phrase(reply.text, question.wanted))
-        if (question.kind == "field" and not recalled[question.about][-1]) or (question.kind == "recall" and not remembered[-1]):
+        if (question.kind == "field" and not recalled[question.about][-1]) or (
+            question.kind == "recall" and not remembered[-1]
+        ):
             misses.append({"asked": question.text, "wanted": quoted, "said": reply.text})
     return Report(
         temperature=temperature,
@@ -105,7 +114,9 @@ def print_reports(reports: Sequence[Report], console: Console) -> None:
         values = [getattr(report, name) for report in reports]
         counted = isinstance(values[0], int)
         table.add_row(
-            name.replace("_", " "), "0" if counted else f"≥ {target:.0%}", *(str(value) if counted else f"{value:.1%}" for value in values)
+            name.replace("_", " "),
+            "0" if counted else f"≥ {target:.0%}",
+            *(str(value) if counted else f"{value:.1%}" for value in values),
         )
     table.add_row("marks of another voice", "", *(f"{report.style_by_chance:.1%}" for report in reports))
     table.add_row("replies", "", *(str(report.replies) for report in reports))
@@ -114,11 +125,15 @@ def print_reports(reports: Sequence[Report], console: Console) -> None:
         console.print(f"{title}: " + ", ".join(f"{name} {value:.0%}" for name, value in shares.items()))
 
 
-async def measure(model: str, count: int, seed: int, max_model_len: int | None, temperatures: Sequence[float]) -> list[Report]:
+async def measure(
+    model: str, count: int, seed: int, max_model_len: int | None, temperatures: Sequence[float]
+) -> list[Report]:
     """Open the engine, measure at each temperature, close it."""
     from models.vllm_engine import open_vllm_engine  # starts a process of its own: only when measuring
 
-    options: dict[str, Any] = {} if max_model_len is None else {"max_model_len": max_model_len}  # fields of EngineOptions
+    options: dict[str, Any] = (
+        {} if max_model_len is None else {"max_model_len": max_model_len}
+    )  # fields of EngineOptions
     engine = await open_vllm_engine(model, **options)
     try:
         return [await evaluate(engine, count, seed, temperature) for temperature in temperatures]
@@ -133,7 +148,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--characters", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--max-model-len", type=int, default=None)
-    parser.add_argument("--temperature", type=float, action="append", help=f"again for each; default 0 and {SERVING_TEMPERATURE}")
+    parser.add_argument(
+        "--temperature", type=float, action="append", help=f"again for each; default 0 and {SERVING_TEMPERATURE}"
+    )
     parser.add_argument("--json", type=Path, help="write the reports there")
     options = parser.parse_args(arguments)
     temperatures = options.temperature or [0.0, SERVING_TEMPERATURE]

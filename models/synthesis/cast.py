@@ -6,22 +6,46 @@ from typing import Any
 
 from characters.card import CardData, CharacterCard, build_card
 from characters.profile import Profile
+
 from models.prompt import UserPersona
-from models.synthesis.grammar import capitalize, fill_known, fix_articles, load_grammar, split_items, split_lines, with_article
+from models.synthesis.grammar import (
+    capitalize,
+    fill_known,
+    fix_articles,
+    load_grammar,
+    split_items,
+    split_lines,
+    with_article,
+)
+from models.synthesis.imagination import Imagination
 from models.synthesis.names import NameForge
-from models.synthesis.values import Imagination, Value
+from models.synthesis.values import Value
 from models.synthesis.voices import PLAIN, load_voices
 
 FREE_FIELDS = (
-    "appearance", "general_experience", "personality", "likes", "fears", "friend", "secret", "goal",
-)  # fmt: skip
+    "appearance",
+    "general_experience",
+    "personality",
+    "likes",
+    "fears",
+    "friend",
+    "secret",
+    "goal",
+)
 _EXTRAS = ("speech_style", "likes", "fears", "friend", "secret", "goal")
 _GENDERS = {
     "she": ["Female", "female", "woman", "Woman", "girl", "a woman"],
     "he": ["Male", "male", "man", "Man", "boy", "a man"],
     "they": ["Non-binary", "non-binary", "neither", "none", "Nonbinary"],
 }
-_SPOKEN_GENDERS = {"female": "a woman", "woman": "a woman", "male": "a man", "man": "a man", "girl": "a girl", "boy": "a boy"}
+_SPOKEN_GENDERS = {
+    "female": "a woman",
+    "woman": "a woman",
+    "male": "a man",
+    "man": "a man",
+    "girl": "a girl",
+    "boy": "a boy",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +66,9 @@ class Character:
     """Whether replies may open with an *action*, as the greeting does."""
 
 
-def imagine_character(random: Random, *, held_out: bool = False, full: bool = False, voice: str | None = None) -> Character:
+def imagine_character(
+    random: Random, *, held_out: bool = False, full: bool = False, voice: str | None = None
+) -> Character:
     """A character nobody has met. `held_out` takes names from the reserved syllables; `full` gives every field."""
     imagination = Imagination(random, NameForge(random, held_out=held_out))
     voices = load_voices()
@@ -53,7 +79,7 @@ def imagine_character(random: Random, *, held_out: bool = False, full: bool = Fa
     values = imagine_values(imagination)
     kept = dict(values)
     if not full:
-        for name in FREE_FIELDS + ("age", "gender", "race", "birth_place"):
+        for name in (*FREE_FIELDS, "age", "gender", "race", "birth_place"):
             if random.random() < (0.12 if name in _EXTRAS else 0.03):
                 del kept[name]
         if random.random() < 0.04:
@@ -66,8 +92,10 @@ def imagine_character(random: Random, *, held_out: bool = False, full: bool = Fa
     elif where > 0.94:
         voice, style = PLAIN, ""
     profile = Profile(**fields)
-    data = _dress(imagination, profile.name, voice, kept, style if not full and 0.88 <= where <= 0.94 else "")
-    persona = imagination.text(random.choice(split_lines(load_grammar("cards")["persona"]))) if random.random() < 0.4 else ""
+    data = _dress(imagination, profile.name, voice, style if not full and 0.88 <= where <= 0.94 else "")
+    persona = (
+        imagination.text(random.choice(split_lines(load_grammar("cards")["persona"]))) if random.random() < 0.4 else ""
+    )
     card = CharacterCard(data=CardData(**data["card"]), profile=profile, persona=persona)
     if random.random() < 0.15:
         card = build_card(profile, persona)
@@ -108,7 +136,11 @@ def imagine_user(imagination: Imagination) -> tuple[dict[str, dict[str, str]], U
             line = load_grammar("facts")[kind]["persona"].strip()
             sentences.append(fix_articles(fill_known(line, {**facts[kind], "user": random.choice([name, "{{user}}"])})))
         if random.random() < 0.5:
-            sentences.append(imagination.text(fill_known(random.choice(split_lines(load_grammar("cards")["user_persona"])), {"user": name})))
+            sentences.append(
+                imagination.text(
+                    fill_known(random.choice(split_lines(load_grammar("cards")["user_persona"])), {"user": name})
+                )
+            )
         random.shuffle(sentences)
     if name != "User":
         facts["name"] = {"f": name}
@@ -127,7 +159,15 @@ def _describe_voice(imagination: Imagination, voice: str) -> str:
     lines = load_voices()[voice].lines["describe"]
     text = lines[0] if random.random() < 0.3 else random.choice(lines)
     if random.random() < 0.25:
-        extra = random.choice([", with {word} and {word}", ", mostly about {art}", " and {joy}", ", and a {word} in every sentence", ", even {time}"])
+        extra = random.choice(
+            [
+                ", with {word} and {word}",
+                ", mostly about {art}",
+                " and {joy}",
+                ", and a {word} in every sentence",
+                ", even {time}",
+            ]
+        )
         text += imagination.text(extra)
     return capitalize(text) if random.random() < 0.3 else text
 
@@ -136,7 +176,9 @@ def _age(random: Random) -> Value:
     age = random.randint(7, 99) if random.random() < 0.85 else random.randint(100, 4000)
     if random.random() < 0.75:
         return Value(str(age), str(age), "digits")
-    words = random.choice(["{} years old", "about {}", "nearly {}", "{} or so", "{} winters", "{}, give or take", "almost {}"]).format(age)
+    words = random.choice(
+        ["{} years old", "about {}", "nearly {}", "{} or so", "{} winters", "{}, give or take", "almost {}"]
+    ).format(age)
     return Value(words, words)
 
 
@@ -147,19 +189,32 @@ def _race(imagination: Imagination) -> Value:
 
 def _birth_place(imagination: Imagination) -> Value:
     line = imagination.random.choice(
-        ["{Town}", "{Town}", "{Town}", "{Town}, {country}", "{Town}, {country}", "{Town}, {region} in {country}", "{Town}, {region}",
-         "{region} near {Town}", "the {Word} Quarter of {Town}", "{Town}, {Place}", "{Town} on the {Word}"]
-    )  # fmt: skip
+        [
+            "{Town}",
+            "{Town}",
+            "{Town}",
+            "{Town}, {country}",
+            "{Town}, {country}",
+            "{Town}, {region} in {country}",
+            "{Town}, {region}",
+            "{region} near {Town}",
+            "the {Word} Quarter of {Town}",
+            "{Town}, {Place}",
+            "{Town} on the {Word}",
+        ]
+    )
     place = imagination.text(line)
     return Value(capitalize(place) if imagination.random.random() < 0.5 else place, place)
 
 
-def _dress(imagination: Imagination, name: str, voice: str, values: dict[str, Value], style: str) -> dict[str, Any]:
+def _dress(imagination: Imagination, name: str, voice: str, style: str) -> dict[str, Any]:
     """The card's data around a profile: prose, scenario, greeting, notes, each there or not; and the lore it tells."""
     random, cards = imagination.random, load_grammar("cards")
 
     def line(pool: str) -> str:
-        return imagination.text(fill_known(random.choice(split_lines(cards[pool])), {"char": "{{char}}", "user": "{{user}}"}))
+        return imagination.text(
+            fill_known(random.choice(split_lines(cards[pool])), {"char": "{{char}}", "user": "{{user}}"})
+        )
 
     data: dict[str, Any] = {"name": name}
     lore: dict[str, str] = {}
@@ -169,7 +224,11 @@ def _dress(imagination: Imagination, name: str, voice: str, values: dict[str, Va
         lore[thing] = text.split(": ", 1)[1].removesuffix(".")
         sentences.append(text)
     if style:
-        sentences.append(random.choice([f"Way of speaking: {style}.", f"{{{{char}}}}'s speech: {style}.", f"Talks like this: {style}."]))
+        sentences.append(
+            random.choice(
+                [f"Way of speaking: {style}.", f"{{{{char}}}}'s speech: {style}.", f"Talks like this: {style}."]
+            )
+        )
     random.shuffle(sentences)
     data["description"] = " ".join(sentences)
     if random.random() < 0.5:
@@ -180,8 +239,16 @@ def _dress(imagination: Imagination, name: str, voice: str, values: dict[str, Va
         data["first_mes"] = f"{line('action')} {greeting}" if acts else greeting
     if random.random() < 0.25:
         pools = random.sample(["yes", "thanks", "praise", "bye", "sad"], 2)
-        asked = {"yes": "Is it true?", "thanks": "Thank you!", "praise": "I like you.", "bye": "I must go.", "sad": "I am sad."}
-        pairs = [f"{{{{user}}}}: {asked[pool]}\n{{{{char}}}}: {load_voices()[voice].line(random, pool)}" for pool in pools]
+        asked = {
+            "yes": "Is it true?",
+            "thanks": "Thank you!",
+            "praise": "I like you.",
+            "bye": "I must go.",
+            "sad": "I am sad.",
+        }
+        pairs = [
+            f"{{{{user}}}}: {asked[pool]}\n{{{{char}}}}: {load_voices()[voice].line(random, pool)}" for pool in pools
+        ]
         data["mes_example"] = "<START>\n" + "\n".join(pairs[: random.randint(1, 2)])
     if random.random() < 0.08:
         data["system_prompt"] = line("system_prompt")
@@ -192,7 +259,9 @@ def _dress(imagination: Imagination, name: str, voice: str, values: dict[str, Va
 
 def imagine_lore(imagination: Imagination) -> tuple[str, str]:
     """A made-up thing: its name, and the sentence `name: what it is.`"""
-    name = imagination.text(imagination.random.choice(["the {Word}", "{Word}", "the {Word} Gate", "the Night of {Word}", "{Name1} {Word}"]))
+    name = imagination.text(
+        imagination.random.choice(["the {Word}", "{Word}", "the {Word} Gate", "the Night of {Word}", "{Name1} {Word}"])
+    )
     line = imagination.random.choice(split_lines(load_grammar("cards")["lore"]))
     return name, imagination.text(fill_known(line, {"Lore": capitalize(name)}))
 
@@ -200,18 +269,31 @@ def imagine_lore(imagination: Imagination) -> tuple[str, str]:
 def _from_persona(imagination: Imagination) -> Character:
     """A card with one line and no profile; most questions can't be answered from it."""
     random = imagination.random
-    name, trade, art, town = imagination.forge.person(), imagination.trade(), imagination.one("art"), imagination.forge.town()
+    name, trade, art, town = (
+        imagination.forge.person(),
+        imagination.trade(),
+        imagination.one("art"),
+        imagination.forge.town(),
+    )
     trait = imagination.one("trait")
     line, known = random.choice(
-        [(f"A {trait} {trade} with a penchant for {art}", ("general_experience", "likes")), (f"{trade} from {town}, {trait}", ("general_experience", "birth_place")),
-         (f"{with_article(trade)} who loves {art}", ("general_experience", "likes")), (f"A {trait} {trade} from {town}", ("general_experience", "birth_place"))]
-    )  # fmt: skip
+        [
+            (f"A {trait} {trade} with a penchant for {art}", ("general_experience", "likes")),
+            (f"{trade} from {town}, {trait}", ("general_experience", "birth_place")),
+            (f"{with_article(trade)} who loves {art}", ("general_experience", "likes")),
+            (f"A {trait} {trade} from {town}", ("general_experience", "birth_place")),
+        ]
+    )
     truth = {
         "general_experience": Value(trade, with_article(trade), "noun"),
         "likes": Value(art, art),
         "birth_place": Value(town, town),
     }
-    values = {"name": Value(name, name), "personality": Value(trait, trait, "loose"), **{key: truth[key] for key in known}}
+    values = {
+        "name": Value(name, name),
+        "personality": Value(trait, trait, "loose"),
+        **{key: truth[key] for key in known},
+    }
     if "who loves" in line:
         del values["personality"]
     facts, user = imagine_user(imagination)
@@ -238,9 +320,18 @@ def _from_prose(imagination: Imagination, voice: str) -> Character:
         if "{aTrade}" in line:
             said["general_experience"] = values["general_experience"]
         said |= {slot: values[slot] for slot in slots}
-        sentences.append(fill_known(line, {**filled, "aTrade": with_article(trade), "char": random.choice(["{{char}}", values["name"].spoken])}))
+        sentences.append(
+            fill_known(
+                line,
+                {**filled, "aTrade": with_article(trade), "char": random.choice(["{{char}}", values["name"].spoken])},
+            )
+        )
     style = f"{{{{char}}}}'s way of speaking: {_describe_voice(imagination, voice)}."
-    data = CardData(name=values["name"].card, description=" ".join([*sentences, style]), first_mes=load_voices()[voice].line(random, "greet"))
+    data = CardData(
+        name=values["name"].card,
+        description=" ".join([*sentences, style]),
+        first_mes=load_voices()[voice].line(random, "greet"),
+    )
     facts, user = imagine_user(imagination)
     return Character(CharacterCard(data=data), user, voice, said, facts)
 

@@ -1,8 +1,8 @@
 """Write dialogues with characters, one JSON object a line, and the profile task among them:
 `python -m models.synthesis.dialogues build/personas.jsonl --out build/dialogues.jsonl`.
 
-A row is either `{card, user, messages, tail?, extra?}` or `{persona, profile}`. The same file of characters and the same
-seed give the same rows.
+A row is either `{card, user, messages, tail?, extra?}` or `{persona, profile}`. The same file of characters and the
+same seed give the same rows.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from random import Random
 from typing import Any
 
 import orjson
-from tqdm import tqdm
+from rich.progress import track
 
 from models.prompt import tail_text
 from models.synthesis.cast import Character
@@ -90,13 +90,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("personas", type=Path)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--drills", type=int, default=0, help="this many, before all others, of bare questions and answers")
+    parser.add_argument(
+        "--drills", type=int, default=0, help="this many, before all others, of bare questions and answers"
+    )
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(arguments)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     with options.personas.open("rb") as source, options.out.open("wb") as file:
         characters = (parse_character(orjson.loads(line)) for line in source)
-        for row in tqdm(build_rows(characters, options.seed, options.drills), unit=" rows"):
+        for row in track(build_rows(characters, options.seed, options.drills), "talking", total=None):
             file.write(orjson.dumps(row) + b"\n")
 
 

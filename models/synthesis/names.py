@@ -4,6 +4,8 @@ training, so names for evaluation hold nothing that was learned."""
 from random import Random
 from zlib import crc32
 
+from models.synthesis.grammar import words
+
 # Onsets, nuclei and codas; empty codas are written as "-".
 _SOUNDS = [
     "b c d f g l m n p r s t v br cr dr fl gr pr tr|a e i o u ia io|- - - l n r s",
@@ -20,15 +22,6 @@ _SOUNDS = [
     "z j r l x w y h g ch sh t d b|a i o u ao ia uo ei|- - n ng",
     "v b g d k l m n p r s t j ts|a o e i u é á ő|- - s sz n r k t l",
 ]
-_GIVEN = (
-    "Anna Maria Peter John Elena Tomas Lucia Ivan Sofia Karim Mei Hugo Clara Omar Nadia Felix Rosa Emil Greta Jonas Aisha "
-    "David Lena Pablo Ines Viktor Olga Samuel Ruth Martin Yuki Hana Leo Ida Marco Nina Otto Frida Ali Eva Simon Agnes Ada"
-).split()
-_TITLES = "Captain Doctor Sister Brother Old Lady Lord Professor Mother Uncle Aunt Sergeant Count Madame Saint Master".split()
-_PARTICLES = ["de", "van", "von", "al-", "de la", "bint", "ap", "O'", "Mc", "del", "ben", "du"]
-_PLACE_HEADS = "Port Saint New Old Upper Lower Fort North South East West Great Little Mount Lake Cape San Bad".split()
-_PLACE_TAILS = "Bay Hill Cross Bridge Harbour Falls Rock Station Gate Island Abbey Mills Heath Wharf Point Green Ford".split()
-_SUFFIXES = ["ton", "ville", "burg", "by", "stad", "ham", "grad", "mouth", "wick", "fjord", "dorf", "abad", "polis"]
 
 
 def is_held_out(syllable: str) -> bool:
@@ -53,7 +46,7 @@ class NameForge:
         """One name, such as a given name."""
         random = self._random
         if not self._held_out and random.random() < 0.12:
-            return random.choice(_GIVEN)
+            return random.choice(words("given_name"))
         name = self.word(random.choice((2, 2, 3))).capitalize()
         if random.random() < 0.04:
             return f"{name}-{self.word().capitalize()}"
@@ -70,9 +63,9 @@ class NameForge:
         if shape < 0.65:
             return f"{self.name()} {self.name()}"
         if shape < 0.78:
-            return f"{random.choice(_TITLES)} {self.name()}"
+            return f"{random.choice(words('title'))} {self.name()}"
         if shape < 0.86:
-            particle = random.choice(_PARTICLES)
+            particle = random.choice(words("particle"))
             glue = "" if particle[-1] in "-'c" else " "
             return f"{self.name()} {particle}{glue}{self.name()}"
         if shape < 0.92:
@@ -88,11 +81,11 @@ class NameForge:
         if shape < 0.5:
             return self.name()
         if shape < 0.64:
-            return f"{random.choice(_PLACE_HEADS)} {self.name()}"
+            return f"{random.choice(words('place_head'))} {self.name()}"
         if shape < 0.74:
-            return f"{self.name()} {random.choice(_PLACE_TAILS)}"
+            return f"{self.name()} {random.choice(words('place_tail'))}"
         if shape < 0.88:
-            return self.word().capitalize() + random.choice(_SUFFIXES)
+            return self.word().capitalize() + random.choice(words("place_suffix"))
         if shape < 0.94:
             return f"{self.name()}-{random.choice(['on', 'by', 'under', 'am'])}-{self.word().capitalize()}"
         return f"{self.name()} {self.name()}"

@@ -1,4 +1,5 @@
-"""Write characters, one JSON object a line: `python -m models.synthesis.personas --count 1000 --out build/personas.jsonl`.
+"""Write characters, one JSON object a line:
+`python -m models.synthesis.personas --count 1000 --out build/personas.jsonl`.
 
 The same seed gives the same file. Each line also holds what is true of the character, which is what evaluation checks.
 """
@@ -11,9 +12,9 @@ from random import Random
 from typing import Any
 
 import orjson
-from tqdm import tqdm
-
 from characters.card import parse_card
+from rich.progress import track
+
 from models.prompt import UserPersona
 from models.synthesis.cast import Character, imagine_character
 from models.synthesis.values import Value
@@ -62,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.out.parent.mkdir(parents=True, exist_ok=True)
     characters = imagine_characters(options.count, options.seed, held_out=options.held_out)
     with options.out.open("wb") as file:
-        for character in tqdm(characters, total=options.count, unit=" characters"):
+        for character in track(characters, "imagining", total=options.count):
             file.write(orjson.dumps(dump_character(character)) + b"\n")
 
 

@@ -4,25 +4,81 @@ import re
 from random import Random
 
 from characters.profile import SYNTHESIS_LENGTHS, Profile
+
 from models.synthesis.grammar import capitalize, fill, load_grammar, split_lines, with_article
+from models.synthesis.imagination import Imagination
 from models.synthesis.names import NameForge
-from models.synthesis.values import Imagination, inflect
+from models.synthesis.values import inflect
 from models.synthesis.voices import PLAIN, load_voices
 
 _FEMALE, _MALE = ("woman", "girl", "mother", "widow", "nun"), ("man", "boy", "father", "widower", "monk")
 _VOICES_OF = {
-    "detective": "noir", "spy": "noir", "gambler": "noir", "sailor": "sailor", "ferryman": "sailor", "pirate": "sailor", "fisherman": "sailor",
-    "poet": "poetic", "painter": "poetic", "composer": "poetic", "professor": "scholarly", "historian": "scholarly", "librarian": "scholarly",
-    "archivist": "scholarly", "physicist": "scholarly", "shepherd": "folksy", "beekeeper": "folksy", "gardener": "folksy", "goat herd": "folksy",
-    "fortune teller": "mystic", "witch": "mystic", "exorcist": "mystic", "knight": "archaic", "squire": "archaic", "monk": "archaic",
-    "priestess": "archaic", "butler": "formal", "ambassador": "formal", "diplomat": "formal", "judge": "formal", "nurse": "gentle",
-    "midwife": "gentle", "healer": "gentle", "actor": "theatrical", "magician": "theatrical", "singer": "theatrical", "hunter": "terse",
-    "soldier": "terse", "boxer": "street", "tattooist": "street", "drummer": "street", "clown": "cheerful", "dancer": "cheerful",
-    "blacksmith": "gruff", "smith": "gruff", "gravedigger": "gruff", "night watchman": "gruff", "journalist": "sarcastic", "lawyer": "sarcastic",
+    "detective": "noir",
+    "spy": "noir",
+    "gambler": "noir",
+    "sailor": "sailor",
+    "ferryman": "sailor",
+    "pirate": "sailor",
+    "fisherman": "sailor",
+    "poet": "poetic",
+    "painter": "poetic",
+    "composer": "poetic",
+    "professor": "scholarly",
+    "historian": "scholarly",
+    "librarian": "scholarly",
+    "archivist": "scholarly",
+    "physicist": "scholarly",
+    "shepherd": "folksy",
+    "beekeeper": "folksy",
+    "gardener": "folksy",
+    "goat herd": "folksy",
+    "fortune teller": "mystic",
+    "witch": "mystic",
+    "exorcist": "mystic",
+    "knight": "archaic",
+    "squire": "archaic",
+    "monk": "archaic",
+    "priestess": "archaic",
+    "butler": "formal",
+    "ambassador": "formal",
+    "diplomat": "formal",
+    "judge": "formal",
+    "nurse": "gentle",
+    "midwife": "gentle",
+    "healer": "gentle",
+    "actor": "theatrical",
+    "magician": "theatrical",
+    "singer": "theatrical",
+    "hunter": "terse",
+    "soldier": "terse",
+    "boxer": "street",
+    "tattooist": "street",
+    "drummer": "street",
+    "clown": "cheerful",
+    "dancer": "cheerful",
+    "blacksmith": "gruff",
+    "smith": "gruff",
+    "gravedigger": "gruff",
+    "night watchman": "gruff",
+    "journalist": "sarcastic",
+    "lawyer": "sarcastic",
     "barber": "folksy",
-}  # fmt: skip
-_TEMPERS = {"cynical": "noir", "shy": "hesitant", "timid": "hesitant", "awkward": "hesitant", "cheerful": "cheerful", "blunt": "terse", "silent": "terse",
-            "gentle": "gentle", "tender": "gentle", "stern": "gruff", "witty": "sarcastic", "dreamy": "poetic", "superstitious": "mystic"}  # fmt: skip
+}
+_TEMPERS = {
+    "cynical": "noir",
+    "shy": "hesitant",
+    "timid": "hesitant",
+    "awkward": "hesitant",
+    "cheerful": "cheerful",
+    "blunt": "terse",
+    "silent": "terse",
+    "gentle": "gentle",
+    "tender": "gentle",
+    "stern": "gruff",
+    "witty": "sarcastic",
+    "dreamy": "poetic",
+    "superstitious": "mystic",
+}
 
 
 def imagine_portrait(random: Random, *, held_out: bool = False) -> tuple[str, Profile]:
@@ -32,7 +88,15 @@ def imagine_portrait(random: Random, *, held_out: bool = False) -> tuple[str, Pr
 
     def hear(slot: str) -> str:
         text = imagination.slot(slot)
-        key = {"aTrade": "trade", "ATrade": "trade", "art_s": "art", "joy_s": "art", "word": "art", "Place": "place", "Name1": "name"}.get(slot, slot)
+        key = {
+            "aTrade": "trade",
+            "ATrade": "trade",
+            "art_s": "art",
+            "joy_s": "art",
+            "word": "art",
+            "Place": "place",
+            "Name1": "name",
+        }.get(slot, slot)
         bare = re.sub(r"^(a|an) ", "", text, flags=re.IGNORECASE) if key == "trade" else text
         heard.setdefault(key, []).append(bare[:1].lower() + bare[1:] if key == "trade" else bare)
         return text
@@ -47,7 +111,15 @@ def imagine_portrait(random: Random, *, held_out: bool = False) -> tuple[str, Pr
 def _vary(random: Random, persona: str) -> str:
     """A persona with a word of sex or age in it, now and then, or in small letters."""
     if persona.startswith("A ") and random.random() < 0.15:
-        persona += random.choice([", a widow", ", mother of four", ", father of three", ", a woman of few words", ", a man of the old school"])
+        persona += random.choice(
+            [
+                ", a widow",
+                ", mother of four",
+                ", father of three",
+                ", a woman of few words",
+                ", a man of the old school",
+            ]
+        )
     if random.random() < 0.15:
         persona = persona.lower()
     return persona + "." if random.random() < 0.3 else capitalize(persona) if random.random() < 0.7 else persona
@@ -78,12 +150,16 @@ def _age(random: Random, persona: str) -> int:
     return random.randint(15, 26) if "young" in persona.lower() else random.randint(24, 64)
 
 
-def _fields(imagination: Imagination, heard: dict[str, list[str]], persona: str, pronoun: str, voice: str) -> dict[str, str]:
+def _fields(
+    imagination: Imagination, heard: dict[str, list[str]], persona: str, pronoun: str, voice: str
+) -> dict[str, str]:
     random, text = imagination.random, imagination.text
     trade = heard.get("trade", [imagination.one("trade")])
     place = (heard.get("place") or [imagination.forge.town()])[0]
     traits = [*heard.get("trait", []), *(imagination.one("trait") for _ in range(3))][: random.choice([2, 3, 3])]
-    arts = [*heard.get("art", []), *(imagination.slot(random.choice(["art", "joy"])) for _ in range(2))][: max(2, len(heard.get("art", [])))]
+    arts = [*heard.get("art", []), *(imagination.slot(random.choice(["art", "joy"])) for _ in range(2))][
+        : max(2, len(heard.get("art", [])))
+    ]
     years = random.randint(2, 30)
     name = heard["name"][0] + " " + imagination.forge.name() if "name" in heard else imagination.forge.person()
     experience = random.choice(
@@ -98,7 +174,11 @@ def _fields(imagination: Imagination, heard: dict[str, list[str]], persona: str,
         experience += f"; also {with_article(trade[1])}"
     if "deed" in heard:
         experience += f"; {heard['deed'][0]}"
-    friend = f"{imagination.forge.name()}, a {heard['beast'][0]}" if "beast" in heard else imagination.value("friend", pronoun, pronoun).card
+    friend = (
+        f"{imagination.forge.name()}, a {heard['beast'][0]}"
+        if "beast" in heard
+        else imagination.value("friend", pronoun, pronoun).card
+    )
     habit = heard["habit_1"][0] if "habit_1" in heard else imagination.slot("habit")
     fields = {
         "name": name,

@@ -3,8 +3,8 @@
 import json
 
 import orjson
-
 from characters.profile import Profile
+
 from models.renderer import Renderer, Turn
 
 SYSTEM = "You write character profiles. From one line about a person you imagine who they are, as a JSON object."

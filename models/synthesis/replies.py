@@ -7,14 +7,25 @@ from random import Random
 
 from models.synthesis.cast import Character
 from models.synthesis.grammar import capitalize, fill_known, fix_articles, load_grammar, split_items, split_lines
+from models.synthesis.imagination import Imagination
 from models.synthesis.names import NameForge
-from models.synthesis.values import Imagination, Value
+from models.synthesis.values import Value
 from models.synthesis.voices import load_voices
 
 AFTERTHOUGHTS = {
-    "birth_place": "place", "general_experience": "work", "appearance": "self", "personality": "self", "race": "self",
-    "gender": "self", "likes": "like", "fears": "fear", "friend": "friend", "secret": "secret", "goal": "goal", "age": "age",
-}  # fmt: skip
+    "birth_place": "place",
+    "general_experience": "work",
+    "appearance": "self",
+    "personality": "self",
+    "race": "self",
+    "gender": "self",
+    "likes": "like",
+    "fears": "fear",
+    "friend": "friend",
+    "secret": "secret",
+    "goal": "goal",
+    "age": "age",
+}
 _TRIES = 8
 # Lines said so recently aren't said again, where there are others.
 _MEMORY = 16
@@ -61,7 +72,11 @@ class Speaker:
         value = self.character.values[field]
         answers = load_grammar("answers")
         pool = next(key for key in (f"{field}.{value.shape}", field) if key in answers)
-        extra = ("I am {v} years old.", "I'm {v} years old.", "{v} years old.") if value.shape == "digits" and not self._brief else ()
+        extra = (
+            ("I am {v} years old.", "I'm {v} years old.", "{v} years old.")
+            if value.shape == "digits" and not self._brief
+            else ()
+        )
         return self._fill_value(self._pick(pool, extra), value)
 
     def again(self, field: str) -> str:
@@ -84,7 +99,9 @@ class Speaker:
         if self._brief:
             options = tuple(sorted(options, key=len)[:3])
         quoted = max(slots.values(), key=len, default="")
-        return self.compose(lambda: _tidy(fill_known(self.voice.say(self.random.choice(options), self.random), slots)), "", quoted)
+        return self.compose(
+            lambda: _tidy(fill_known(self.voice.say(self.random.choice(options), self.random), slots)), "", quoted
+        )
 
     def compose(self, core: Callable[[], str], after: str, quoted: str) -> str:
         """An opening, the core, an afterthought or a closing: some of these, so that the voice is heard."""
@@ -117,7 +134,9 @@ class Speaker:
 
     def _pick(self, pool: str, extra: tuple[str, ...] = ()) -> str:
         frames = load_grammar("answers")[pool]
-        return self.voice.say(self._fresh(split_lines(frames["terse" if self._brief else "plain"]) + extra), self.random)
+        return self.voice.say(
+            self._fresh(split_lines(frames["terse" if self._brief else "plain"]) + extra), self.random
+        )
 
     def _fill_value(self, frame: str, value: Value) -> str:
         return _tidy(fill_known(frame, {"v": value.spoken, "V": capitalize(value.spoken), "g": value.spoken}))

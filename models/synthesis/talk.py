@@ -7,23 +7,66 @@ from typing import Any
 
 from models.synthesis.cast import Character, imagine_fact, imagine_lore
 from models.synthesis.grammar import capitalize, choose_branches, fill_known, fix_articles, load_grammar, split_lines
+from models.synthesis.imagination import Imagination
 from models.synthesis.names import NameForge
 from models.synthesis.replies import AFTERTHOUGHTS, Speaker, themes
-from models.synthesis.values import Imagination
 
 FIELDS = (
-    "name", "age", "birth_place", "gender", "race", "appearance", "general_experience", "personality", "likes", "fears", "friend",
-    "secret", "goal", "speech_style",
-)  # fmt: skip
-_OWN_POOLS = {"hello": "greet", "fine": "fine", "bye": "bye", "thanks": "thanks", "praise": "praise", "insult": "insult", "machine": "machine",
-              "outside": "outside", "unknown": "unknown", "sad": "sad"}  # fmt: skip
+    "name",
+    "age",
+    "birth_place",
+    "gender",
+    "race",
+    "appearance",
+    "general_experience",
+    "personality",
+    "likes",
+    "fears",
+    "friend",
+    "secret",
+    "goal",
+    "speech_style",
+)
+_OWN_POOLS = {
+    "hello": "greet",
+    "fine": "fine",
+    "bye": "bye",
+    "thanks": "thanks",
+    "praise": "praise",
+    "insult": "insult",
+    "machine": "machine",
+    "outside": "outside",
+    "unknown": "unknown",
+    "sad": "sad",
+}
 _OUR_POOLS = (
-    "joke", "song", "advice", "glad", "offer", "gift", "weather", "doing", "act", "need", "place_praise", "askme", "nod", "noise", "me",
-)  # fmt: skip
+    "joke",
+    "song",
+    "advice",
+    "glad",
+    "offer",
+    "gift",
+    "weather",
+    "doing",
+    "act",
+    "need",
+    "place_praise",
+    "askme",
+    "nod",
+    "noise",
+    "me",
+)
 _BACK = {
-    "town": "birth_place", "job": "general_experience", "hobby": "likes", "food": "likes", "fear": "fears", "wish": "goal",
-    "companion": "friend", "age": "age", "name": "name",
-}  # fmt: skip
+    "town": "birth_place",
+    "job": "general_experience",
+    "hobby": "likes",
+    "food": "likes",
+    "fear": "fears",
+    "wish": "goal",
+    "companion": "friend",
+    "age": "age",
+    "name": "name",
+}
 _CONFIRM = {
     "name": ["Is your name {x}?", "Are you {x}?", "You are {x}, right?"],
     "age": ["Are you {x}?", "You are {x}, aren't you?"],
@@ -32,10 +75,47 @@ _CONFIRM = {
     "likes": ["Do you like {x}?", "Are you fond of {x}?"],
     "fears": ["Are you afraid of {x}?", "Does it scare you, {x}?"],
 }
-_WHY = ["Why?", "why", "Why is that?", "How come?", "Why do you say that?", "But why?", "And why?", "For what reason?", "y tho"]
-_MORE = ["Tell me more.", "Tell me more about that.", "Go on.", "And then?", "more?", "What else?", "How so?", "And?", "What happened?"]
-_REALLY = ["Really?", "really", "Is that true?", "Seriously?", "Are you sure?", "I don't believe you.", "No way!", "You're joking."]
-_AGAIN = ["What did you say?", "Sorry, say that again?", "Pardon?", "Can you repeat that?", "I didn't hear you.", "what?", "Come again?"]
+_WHY = [
+    "Why?",
+    "why",
+    "Why is that?",
+    "How come?",
+    "Why do you say that?",
+    "But why?",
+    "And why?",
+    "For what reason?",
+    "y tho",
+]
+_MORE = [
+    "Tell me more.",
+    "Tell me more about that.",
+    "Go on.",
+    "And then?",
+    "more?",
+    "What else?",
+    "How so?",
+    "And?",
+    "What happened?",
+]
+_REALLY = [
+    "Really?",
+    "really",
+    "Is that true?",
+    "Seriously?",
+    "Are you sure?",
+    "I don't believe you.",
+    "No way!",
+    "You're joking.",
+]
+_AGAIN = [
+    "What did you say?",
+    "Sorry, say that again?",
+    "Pardon?",
+    "Can you repeat that?",
+    "I didn't hear you.",
+    "what?",
+    "Come again?",
+]
 _ALSO = ["And you?", "What about you?", "How about you?", "and u?", "And yours?", "You?"]
 
 
@@ -68,10 +148,22 @@ class Talk:
         if self._topic and self.random.random() < 0.22:
             return self.follow_up()
         moves: list[tuple[Callable[[], None], float]] = [
-            (self.ask, 34), (self.ask_twice, 5), (self.confirm, 5), (self.tell, 11), (self.recall_persona, 5), (self.ask_never, 2),
-            (self.chat, 36), (self.ask_opinion, 3), (self.ask_echo, 6), (self.ask_about, 3), (self.ask_story, 2), (self.ask_where, 1.5), (self.ask_lore, 4),
-        ]  # fmt: skip
+            (self.ask, 34),
+            (self.ask_twice, 5),
+            (self.confirm, 5),
+            (self.tell, 11),
+            (self.recall_persona, 5),
+            (self.ask_never, 2),
+            (self.chat, 36),
+            (self.ask_opinion, 3),
+            (self.ask_echo, 6),
+            (self.ask_about, 3),
+            (self.ask_story, 2),
+            (self.ask_where, 1.5),
+            (self.ask_lore, 4),
+        ]
         self.random.choices([move for move, _ in moves], [weight for _, weight in moves])[0]()
+        return None
 
     def ask(self, field: str | None = None) -> None:
         """A question about a field of the card."""
@@ -90,21 +182,23 @@ class Talk:
             return self.ask()
         first, second = self.random.sample(known, 2)
         one, two = self._question(first, plain=True), self._question(second, plain=True)
-        joined = f"{one} {two}" if self.random.random() < 0.5 else f"{one.rstrip('?.')}, and {two[:1].lower() + two[1:]}"
+        joined = (
+            f"{one} {two}" if self.random.random() < 0.5 else f"{one.rstrip('?.')}, and {two[:1].lower() + two[1:]}"
+        )
         reply = self.speaker.compose(lambda: f"{self.speaker.core(first)} {self.speaker.core(second)}", "", "")
         self._say(joined, reply, second)
+        return None
 
     def follow_up(self) -> None:
         """Why, really, tell me more, say that again: about what was just said."""
-        topic, self_ = self._topic, self.speaker
-        asked, reply = self.random.choice(
-            [
-                (_WHY, lambda: self_.ours("why")),
-                (_MORE, lambda: self_.ours("more")),
-                (_REALLY, lambda: self_.ours("really")),
-                (_AGAIN, lambda: self_.again(topic)),
-            ]
-        )
+        topic, speaker = self._topic, self.speaker
+        follow_ups: list[tuple[list[str], Callable[[], str]]] = [
+            (_WHY, lambda: speaker.ours("why")),
+            (_MORE, lambda: speaker.ours("more")),
+            (_REALLY, lambda: speaker.ours("really")),
+            (_AGAIN, lambda: speaker.again(topic)),
+        ]
+        asked, reply = self.random.choice(follow_ups)
         self._say(self.random.choice(asked), reply(), topic if self.random.random() < 0.3 else "")
 
     def confirm(self) -> None:
@@ -114,13 +208,24 @@ class Talk:
         if value.shape == "clause":
             return self.ask(field)
         right = value.spoken if field in ("name", "age") else value.short
-        wrong = {"age": str(self.random.randint(5, 99)), "likes": self._imagination.one("joy"), "fears": self._imagination.slot("dread_you")}
+        wrong = {
+            "age": str(self.random.randint(5, 99)),
+            "likes": self._imagination.one("joy"),
+            "fears": self._imagination.slot("dread_you"),
+        }
         x = right if true else wrong.get(field, self._imagination.forge.name())
-        self._say(fill_known(self.random.choice(_CONFIRM[field]), {"x": x}), self.speaker.confirm(field, true=true or x == right), field)
+        self._say(
+            fill_known(self.random.choice(_CONFIRM[field]), {"x": x}),
+            self.speaker.confirm(field, true=true or x == right),
+            field,
+        )
+        return None
 
     def tell(self, kind: str | None = None) -> None:
         """The user says something about themself, and may ask the same of the character."""
-        kinds = [name for name, entry in load_grammar("facts").items() if isinstance(entry, dict) and name not in self._facts]
+        kinds = [
+            name for name, entry in load_grammar("facts").items() if isinstance(entry, dict) and name not in self._facts
+        ]
         if not kinds:
             return self.ask()
         kind = kind or self.random.choice(kinds)
@@ -138,6 +243,7 @@ class Talk:
         self._facts[kind] = fact
         self._told.append((kind, len(self.messages)))
         self._say(self._careless(told, keep=True), reply, "")
+        return None
 
     def recall(self, kind: str) -> None:
         """The user asks for what they said."""
@@ -151,20 +257,26 @@ class Talk:
         if not self.character.facts:
             return self.chat()
         self.recall(self.random.choice(sorted(self.character.facts)))
+        return None
 
     def ask_never(self) -> None:
         """The user asks for what they never said."""
-        kinds = [name for name, entry in load_grammar("facts").items() if isinstance(entry, dict) and name not in self._facts]
+        kinds = [
+            name for name, entry in load_grammar("facts").items() if isinstance(entry, dict) and name not in self._facts
+        ]
         if not kinds:
             return self.chat()
         entry = load_grammar("facts")[self.random.choice(kinds)]
         slots = {slot: self._imagination.slot(slot) for slot in ("beast", "kin")}
         question = fill_known(self.random.choice(split_lines(entry["ask"])), slots)
         self._say(self._careless(question), self.speaker.recite(entry["never"], **slots), "")
+        return None
 
     def chat(self, kind: str | None = None) -> None:
         """Small talk of one kind or another."""
-        kind = kind or self.random.choice([*_OWN_POOLS, *_OUR_POOLS, "outside", "unknown", "unknown", "unknown", "noise", "noise", "nod"])
+        kind = kind or self.random.choice(
+            [*_OWN_POOLS, *_OUR_POOLS, "outside", "unknown", "unknown", "unknown", "noise", "noise", "nod"]
+        )
         reply = self.speaker.own(_OWN_POOLS[kind]) if kind in _OWN_POOLS else self.speaker.ours(kind)
         self._say(self._question(kind), reply, "")
 
@@ -172,34 +284,51 @@ class Talk:
         """What the character thinks about something big."""
         theme = self.random.choice(themes())
         question = fill_known(self.random.choice(load_grammar("questions")["opinion"]), {"theme": theme})
-        self._say(self._careless(capitalize(choose_branches(self.random, question))), self.speaker.ours("theme", theme=theme), "")
+        self._say(
+            self._careless(capitalize(choose_branches(self.random, question))),
+            self.speaker.ours("theme", theme=theme),
+            "",
+        )
 
     def ask_echo(self) -> None:
         """Something nobody expected, taken up by the character."""
         topic = self._imagination.slot("topic")
         lines = load_grammar("questions")["echo"]
-        question = capitalize(choose_branches(self.random, self._imagination.text(fill_known(self.random.choice(lines), {"topic": topic}))))
+        question = capitalize(
+            choose_branches(
+                self.random, self._imagination.text(fill_known(self.random.choice(lines), {"topic": topic}))
+            )
+        )
         self._say(self._careless(question), self.speaker.ours("echo", topic=topic), "")
 
     def ask_about(self) -> None:
         """Who are you: the name, and what there is to say."""
-        known = [field for field in ("general_experience", "birth_place", "personality", "age") if self.speaker.knows(field)]
+        known = [
+            field for field in ("general_experience", "birth_place", "personality", "age") if self.speaker.knows(field)
+        ]
         if not known or not self.speaker.knows("name"):
             return self.ask("name")
         field = known[0] if self.random.random() < 0.6 else self.random.choice(known)
         spoken = self.character.values[field].spoken
-        reply = self.speaker.compose(lambda: f"{self.speaker.core('name')} {self.speaker.core(field)}", AFTERTHOUGHTS[field], spoken)
+        reply = self.speaker.compose(
+            lambda: f"{self.speaker.core('name')} {self.speaker.core(field)}", AFTERTHOUGHTS[field], spoken
+        )
         self._say(self._question("about"), reply, field)
+        return None
 
     def ask_story(self) -> None:
         """A story out of the character's life."""
         value = self.character.values.get("general_experience")
         if value is None or value.shape == "noun" or self.character.voice == "terse":
             return self.chat("joke")
+        endings = split_lines(load_grammar("answers")["story"]["extra"])
         story = self.speaker.compose(
-            lambda: f"{self.speaker.frame('story', v=value.spoken)} {self.random.choice(split_lines(load_grammar('answers')['story']['extra']))}", "", ""
+            lambda: f"{self.speaker.frame('story', v=value.spoken)} {self.random.choice(endings)}",
+            "",
+            "",
         )
         self._say(self._question("story"), story, "general_experience")
+        return None
 
     def ask_where(self) -> None:
         """Where the scenario takes place."""
@@ -213,6 +342,7 @@ class Talk:
         if not self.character.lore:
             return self.ask()
         self._ask_about(*self.random.choice(sorted(self.character.lore.items())))
+        return None
 
     def end_with_lore(self) -> None:
         """A last question about something that only the message before it tells."""
@@ -240,7 +370,20 @@ class Talk:
         """`text` as people type: with a preface, the name, small letters, no full stop, a typo."""
         random = self.random
         if random.random() < 0.12 and not text.startswith("*"):
-            preface = random.choice(["So, ", "Tell me, ", "Hey, ", "Well, ", "Please, ", "And ", "Now, ", "By the way, ", "Hm, ", f"{self.character.card.name}, "])
+            preface = random.choice(
+                [
+                    "So, ",
+                    "Tell me, ",
+                    "Hey, ",
+                    "Well, ",
+                    "Please, ",
+                    "And ",
+                    "Now, ",
+                    "By the way, ",
+                    "Hm, ",
+                    f"{self.character.card.name}, ",
+                ]
+            )
             text = preface + (text if keep or text.startswith(("I ", "I'")) else text[:1].lower() + text[1:])
         elif random.random() < 0.05 and text.endswith("?"):
             text = f"{text[:-1]}, {self.character.card.name.split()[0]}?"
@@ -250,5 +393,9 @@ class Talk:
             text = text.rstrip(".?!")
         if not keep and random.random() < 0.05 and len(text) > 6:
             index = random.randrange(1, len(text) - 2)
-            text = text[:index] + random.choice(["", text[index + 1] + text[index], text[index] * 2]) + text[index + (1 if random.random() < 0.5 else 2) :]
+            text = (
+                text[:index]
+                + random.choice(["", text[index + 1] + text[index], text[index] * 2])
+                + text[index + (1 if random.random() < 0.5 else 2) :]
+            )
         return text or "?"

@@ -23,7 +23,9 @@ class RowBatches(Dataset[Batch]):
     Padding needs no attention mask: attention is causal, and nothing before the padding sees it.
     """
 
-    def __init__(self, examples: Sequence[Example], batch_tokens: int, *, everything: bool, pad_id: int, seed: int) -> None:
+    def __init__(
+        self, examples: Sequence[Example], batch_tokens: int, *, everything: bool, pad_id: int, seed: int
+    ) -> None:
         self._examples = examples
         self._everything = everything
         self._pad_id = pad_id
@@ -48,14 +50,18 @@ class RowBatches(Dataset[Batch]):
         for row, example in enumerate(examples):
             end = len(example.token_ids)
             ids[row, :end] = example.token_ids
-            labels[row, :end] = example.token_ids if self._everything else np.where(example.is_reply, example.token_ids, IGNORED)
+            labels[row, :end] = (
+                example.token_ids if self._everything else np.where(example.is_reply, example.token_ids, IGNORED)
+            )
         return {"input_ids": torch.from_numpy(ids), "labels": torch.from_numpy(labels)}
 
 
 class CopyingBatches(Dataset[Batch]):
     """Random tokens, then the same again; labels on the second half. `first_id` is the first id that isn't special."""
 
-    def __init__(self, steps: int, batch_tokens: int, length: int, *, first_id: int, vocabulary: int, seed: int) -> None:
+    def __init__(
+        self, steps: int, batch_tokens: int, length: int, *, first_id: int, vocabulary: int, seed: int
+    ) -> None:
         self._steps = steps
         self._shape = (max(1, batch_tokens // length), length // 2)
         self._range = (first_id, vocabulary)
@@ -80,7 +86,13 @@ class Curriculum(Dataset[Batch]):
         """Each part's name, and the step at which it ends."""
         self._plan: list[tuple[Dataset[Batch], int]] = []
 
-    def append(self, name: str, batches: RowBatches | CopyingBatches, copying: float = 0.0, strewn: CopyingBatches | None = None) -> None:
+    def append(
+        self,
+        name: str,
+        batches: RowBatches | CopyingBatches,
+        copying: float = 0.0,
+        strewn: CopyingBatches | None = None,
+    ) -> None:
         """Add a part."""
         every = round(1 / copying) if copying and strewn else 0
         for index in range(len(batches)):

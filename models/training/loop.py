@@ -1,4 +1,4 @@
-"""The training loop: transformers' Trainer over ready-made batches, in order, with the loss on chosen positions only."""
+"""The training loop: transformers' Trainer over ready-made batches, in order, with the loss on chosen positions."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch.nn import functional
-from torch.utils.data import SequentialSampler
 from transformers import LlamaForCausalLM, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from models.training.batches import IGNORED, Batch, Curriculum
@@ -23,9 +22,9 @@ class Point:
 
 
 class _BatchTrainer(Trainer):
-    """Takes whole batches as items, and computes logits only where there is a label: the vocabulary is a quarter of the work."""
+    """Takes whole batches as items, and computes logits only where there is a label: they are a quarter of the work."""
 
-    def compute_loss(self, model: Any, inputs: Batch, *unused: Any, **unused_too: Any) -> torch.Tensor:
+    def compute_loss(self, model: Any, inputs: Batch, *_args: Any, **_kwargs: Any) -> torch.Tensor:
         # Trainer's signature has more, and differs between versions; none of it is ours to use.
         labels = inputs["labels"][:, 1:]
         with torch.autocast(labels.device.type, torch.bfloat16):
@@ -35,27 +34,28 @@ class _BatchTrainer(Trainer):
         return functional.cross_entropy(logits.float(), labels[chosen])
 
 
-    def _get_train_sampler(self, *unused: Any, **unused_too: Any) -> SequentialSampler:
-        assert self.train_dataset is not None
-        return SequentialSampler(self.train_dataset)  # type: ignore[arg-type]  # ours has a length
-
-
 class _Recorder(TrainerCallback):
     def __init__(self, curriculum: Curriculum) -> None:
         self.points: list[Point] = []
         self._curriculum = curriculum
 
     def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, float] | None = None, **kwargs: Any
+        self,
+        args: TrainingArguments,  # noqa: ARG002  # this and the next: the trainer passes them by name
+        state: TrainerState,
+        control: TrainerControl,  # noqa: ARG002
+        logs: dict[str, float] | None = None,
+        **_: Any,  # and all else that it has
     ) -> None:
-        # kwargs: the trainer hands every callback all it has.
         if logs and "loss" in logs:
             phase = next(name for name, end in self._curriculum.ends if state.global_step <= end)
             self.points.append(Point(phase, state.global_step, float(logs["loss"])))
 
 
-def run(network: LlamaForCausalLM, curriculum: Curriculum, schedule: Schedule, *, seed: int, folder: Path) -> list[Point]:
-    """Train `network` in place on every batch once, in order; returns the course of the loss. `folder` is scratch space."""
+def run(
+    network: LlamaForCausalLM, curriculum: Curriculum, schedule: Schedule, *, seed: int, folder: Path
+) -> list[Point]:
+    """Train `network` in place on every batch once, in order; returns the loss's course. `folder` is scratch space."""
     recorder = _Recorder(curriculum)
     arguments = TrainingArguments(
         output_dir=str(folder),
@@ -70,6 +70,7 @@ def run(network: LlamaForCausalLM, curriculum: Curriculum, schedule: Schedule, *
         max_grad_norm=1.0,
         logging_steps=min(20, max(1, len(curriculum) // 4)),
         logging_nan_inf_filter=False,
+        train_sampling_strategy="sequential",
         save_strategy="no",
         report_to=[],
         seed=seed,
@@ -78,7 +79,11 @@ def run(network: LlamaForCausalLM, curriculum: Curriculum, schedule: Schedule, *
         label_names=["labels"],
     )
     trainer = _BatchTrainer(
-        model=network, args=arguments, train_dataset=curriculum, data_collator=lambda items: items[0], callbacks=[recorder]
+        model=network,
+        args=arguments,
+        train_dataset=curriculum,
+        data_collator=lambda items: items[0],
+        callbacks=[recorder],
     )
     trainer.train()
     return recorder.points

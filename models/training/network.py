@@ -6,6 +6,7 @@ import torch
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from models.training.recipe import Shape
+from models.training.vocabulary import BEGIN, END_OF_TEXT, END_OF_TURN, PAD, special_id
 
 
 def build_network(shape: Shape, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
@@ -21,20 +22,20 @@ def build_network(shape: Shape, tokenizer: PreTrainedTokenizerFast) -> LlamaForC
         max_position_embeddings=shape.max_position_embeddings,
         rope_parameters={"rope_type": "default", "rope_theta": shape.rope_theta},
         tie_word_embeddings=True,
-        bos_token_id=tokenizer.convert_tokens_to_ids("<|begin_of_text|>"),
-        eos_token_id=tokenizer.convert_tokens_to_ids("<|eot_id|>"),
-        pad_token_id=tokenizer.convert_tokens_to_ids("<|finetune_right_pad_id|>"),
+        bos_token_id=special_id(tokenizer, BEGIN),
+        eos_token_id=special_id(tokenizer, END_OF_TURN),
+        pad_token_id=special_id(tokenizer, PAD),
     )
-    return LlamaForCausalLM(config)
+    return LlamaForCausalLM(config)  # type: ignore[no-untyped-call]  # transformers leaves it untyped
 
 
 def save_network(network: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     """Write a folder that transformers and vLLM load: config, generation config, bf16 weights, tokenizer."""
-    ends = [tokenizer.convert_tokens_to_ids(token) for token in ("<|eot_id|>", "<|end_of_text|>")]
-    saved = LlamaForCausalLM(network.config)
+    ends = [special_id(tokenizer, token) for token in (END_OF_TURN, END_OF_TEXT)]
+    saved = LlamaForCausalLM(network.config)  # type: ignore[no-untyped-call]
     saved.load_state_dict(network.state_dict())
     saved = saved.to(torch.bfloat16)  # type: ignore[arg-type]  # transformers annotates `to` for its own kwargs
-    saved.generation_config = GenerationConfig(
+    saved.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
         bos_token_id=network.config.bos_token_id,
         eos_token_id=ends,
         pad_token_id=network.config.pad_token_id,

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import orjson
-
 from characters.card import parse_card
 from characters.profile import Profile
+
 from models.prompt import UserPersona, head_text
 from models.renderer import Renderer, Turn
 from models.synthesis.profiles import SYSTEM, build_profile_turns, render_profile
@@ -34,7 +34,7 @@ def read_rows(paths: Iterable[Path]) -> Iterator[dict[str, Any]]:
 
 
 def build_turns(renderer: Renderer, row: dict[str, Any]) -> list[Turn]:
-    """The conversation of a row, laid out as `models.prompt` lays it out: head, turns, the tail before the last user's."""
+    """The conversation of a row, laid out as `models.prompt` does: head, turns, the tail before the last user's."""
     if "profile" in row:
         profile = Profile.model_validate(row["profile"])
         reply = Turn("assistant", renderer.encode(render_profile(profile)))

@@ -22,8 +22,7 @@ from models.training.loop import Point, run
 from models.training.network import build_network, save_network
 from models.training.recipe import CopyingPhase, Phase, Recipe, RowsPhase, load_recipe
 from models.training.rows import Example, build_example, read_rows, row_texts
-from models.training.vocabulary import SPECIAL_TOKENS, learn_vocabulary
-
+from models.training.vocabulary import PAD, SPECIAL_TOKENS, learn_vocabulary, special_id
 
 # Random tokens between rows are said twice at the distance at which a card is read.
 _STREWN_LENGTH = 1024
@@ -55,17 +54,24 @@ def _learn_vocabulary(recipe: Recipe) -> PreTrainedTokenizerFast:
     return learn_vocabulary(texts, recipe.vocabulary.size, recipe.shape.max_position_embeddings)
 
 
-def _append_phase(curriculum: Curriculum, name: str, phase: Phase, tokenizer: PreTrainedTokenizerFast, seed: int) -> None:
+def _append_phase(
+    curriculum: Curriculum, name: str, phase: Phase, tokenizer: PreTrainedTokenizerFast, seed: int
+) -> None:
     first_id, vocabulary = len(SPECIAL_TOKENS), len(tokenizer)
     if isinstance(phase, CopyingPhase):
-        copying = CopyingBatches(phase.steps, phase.batch_tokens, phase.length, first_id=first_id, vocabulary=vocabulary, seed=seed)
+        copying = CopyingBatches(
+            phase.steps, phase.batch_tokens, phase.length, first_id=first_id, vocabulary=vocabulary, seed=seed
+        )
         return curriculum.append(name, copying)
-    pad_id = tokenizer.convert_tokens_to_ids("<|finetune_right_pad_id|>")
+    pad_id = special_id(tokenizer, PAD)
     examples = _read_examples(phase, tokenizer)
     batches = RowBatches(examples, phase.batch_tokens, everything=phase.loss == "everything", pad_id=pad_id, seed=seed)
     steps = len(batches)
-    strewn = CopyingBatches(steps, phase.batch_tokens, _STREWN_LENGTH, first_id=first_id, vocabulary=vocabulary, seed=seed)
+    strewn = CopyingBatches(
+        steps, phase.batch_tokens, _STREWN_LENGTH, first_id=first_id, vocabulary=vocabulary, seed=seed
+    )
     curriculum.append(name, batches, phase.copying, strewn)
+    return None
 
 
 def _read_examples(phase: RowsPhase, tokenizer: PreTrainedTokenizerFast) -> list[Example]:
@@ -82,7 +88,9 @@ def _read_examples(phase: RowsPhase, tokenizer: PreTrainedTokenizerFast) -> list
     return examples
 
 
-def _write(recipe: Recipe, network: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, points: Sequence[Point]) -> None:
+def _write(
+    recipe: Recipe, network: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, points: Sequence[Point]
+) -> None:
     recipe.output.mkdir(parents=True, exist_ok=True)
     save_network(network, tokenizer, recipe.output)
     with (recipe.output / "loss.csv").open("w", newline="") as file:

@@ -5,14 +5,15 @@ from collections.abc import Iterable
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+BEGIN, END_OF_TURN, END_OF_TEXT, PAD = "<|begin_of_text|>", "<|eot_id|>", "<|end_of_text|>", "<|finetune_right_pad_id|>"
 SPECIAL_TOKENS = [
-    "<|begin_of_text|>",
-    "<|end_of_text|>",
-    "<|finetune_right_pad_id|>",
+    BEGIN,
+    END_OF_TEXT,
+    PAD,
     "<|start_header_id|>",
     "<|end_header_id|>",
     "<|eom_id|>",
-    "<|eot_id|>",
+    END_OF_TURN,
     "<|python_tag|>",
 ]
 
@@ -48,13 +49,20 @@ def learn_vocabulary(texts: Iterable[str], size: int, max_length: int) -> PreTra
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    fast = PreTrainedTokenizerFast(
+    fast = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]  # transformers leaves it untyped
         tokenizer_object=tokenizer,
-        bos_token="<|begin_of_text|>",
-        eos_token="<|eot_id|>",
-        pad_token="<|finetune_right_pad_id|>",
+        bos_token=BEGIN,
+        eos_token=END_OF_TURN,
+        pad_token=PAD,
         model_max_length=max_length,
         clean_up_tokenization_spaces=False,
     )
     fast.chat_template = CHAT_TEMPLATE
     return fast
+
+
+def special_id(tokenizer: PreTrainedTokenizerFast, token: str) -> int:
+    """The id of a special token of ours."""
+    token_id = tokenizer.convert_tokens_to_ids(token)
+    assert isinstance(token_id, int)
+    return token_id
