@@ -166,7 +166,7 @@ async def _turn_of_client(
     if character is None:
         return await turns.complete([], _rendered(lines, renderer), [], params, cut=False)
     instructions = _instructions(lines)
-    head = renderer.encode(head_text(character.card, extra=instructions))
+    head = turns.encode_head(head_text(character.card, extra=instructions))
     tail = renderer.encode(tail_text(character.card))
     said = lines[next(index for index, line in enumerate(lines) if line.role != "system") :]
     return await turns.complete(head, _rendered(said, renderer), tail, params, cut=True)

@@ -53,6 +53,14 @@ class TurnResponse(Response):
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the turn and send it. Errors are answered here, never raised."""
 
+    async def _fail(self, error: ApiError, scope: Scope, receive: Receive, send: Send, *, started: bool) -> None:
+        """Answer with an HTTP error or, once a stream has begun, with an error frame and [DONE]."""
+        answer = self._on_error(error)
+        if started:
+            await send({"type": "http.response.body", "body": b"data: " + bytes(answer.body) + b"\n\n" + DONE})
+        else:
+            await answer(scope, receive, send)
+
     def usage(self) -> dict[str, Any]:
         """OpenAI's usage object; cached tokens are always told."""
         turn = self.turn
@@ -95,11 +103,7 @@ class ChatStream(TurnResponse):
                         await send({"type": "http.response.body", "body": body, "more_body": True})
             await send({"type": "http.response.body", "body": self._end()})
         except ApiError as error:
-            answer = self._on_error(error)
-            if not started:
-                await answer(scope, receive, send)
-                return
-            await send({"type": "http.response.body", "body": b"data: " + bytes(answer.body) + b"\n\n" + DONE})
+            await self._fail(error, scope, receive, send, started=started)
 
     def _head(self, index: int) -> bytes:
         """A content frame up to the content's JSON string."""
@@ -148,10 +152,10 @@ class TurnJson(TurnResponse):
             async with self.turn as turn:
                 async for _ in turn.stream():
                     pass
-            response: Response = JSONResponse(self._shape(self))
         except ApiError as error:
-            response = self._on_error(error)
-        await response(scope, receive, send)
+            await self._fail(error, scope, receive, send, started=False)
+        else:
+            await JSONResponse(self._shape(self))(scope, receive, send)
 
 
 def completion_to_wire(answer: TurnJson) -> dict[str, Any]:

@@ -75,11 +75,7 @@ class ProfileStream(TurnResponse):
                             await send(_frame({"field": name, "value": value}))
             record, card = await self._finish()
         except ApiError as error:
-            answer = self._on_error(error)
-            if not started:
-                await answer(scope, receive, send)
-                return
-            await send({"type": "http.response.body", "body": b"data: " + bytes(answer.body) + b"\n\n" + DONE})
+            await self._fail(error, scope, receive, send, started=started)
             return
         character = self._shape(record, card)
         if started:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import lru_cache
 
 import anyio
 
@@ -23,7 +24,7 @@ from models.renderer import RenderError
 from models.renderer import Turn as RenderedTurn
 
 # Streams from which on a frame holds two tokens, and four.
-PAIRS_FROM, FOURS_FROM = 24, 128
+PAIRS_FROM, FOURS_FROM = 16, 48
 
 # From a session to the messages that a turn adds, and the id of the one that it answers.
 Plan = Callable[[Session], tuple[list[Message], str]]
@@ -50,6 +51,8 @@ class Turns:
         self._stream_interval = stream_interval
         self._running: set[Turn] = set()
         self._stop_ids = frozenset(engine.renderer.stop_token_ids)
+        # The same few heads come with every request that has no session: thousands of tokens each.
+        self.encode_head = lru_cache(maxsize=512)(engine.renderer.encode)
 
     async def reply(
         self, session_id: str, content: str, params: SamplingParams, *, prefill: str = "", endpoint: str = "sessions"
