@@ -4,11 +4,13 @@ from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
-from models.synthesis.cast import Character, imagine_character, imagine_fact
+from models.synthesis.cast import imagine_character
+from models.synthesis.character import Character
 from models.synthesis.grammar import capitalize, choose_branches, fill_known, load_grammar, split_lines
 from models.synthesis.imagination import Imagination
 from models.synthesis.names import NameForge
 from models.synthesis.portraits import imagine_portrait
+from models.synthesis.users import imagine_fact
 from models.synthesis.voices import PLAIN, load_voices
 
 FIELDS = (

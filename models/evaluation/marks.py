@@ -10,7 +10,7 @@ from models.synthesis.values import Value
 EXACT_FIELDS = frozenset({"name", "age", "birth_place", "race", "friend"})
 _ENOUGH = 0.8
 _MARKUP = re.compile(
-    r"<\||\|>|\b(start|end)_header\b|eot_id|begin_of_text|\{\{|\}\}|\ufffd|^#+ |</?s>|<START>|"
+    r"<\||\|>|(start|end)_header|eot_id|begin_of_text|\{\{|\}\}|\ufffd|^#+ |</?s>|<START>|"
     r"^\s*(assistant|system|user)\s*(:|$)",
     re.IGNORECASE | re.MULTILINE,
 )

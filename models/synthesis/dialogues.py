@@ -16,7 +16,7 @@ import orjson
 from rich.progress import track
 
 from models.prompt import tail_text
-from models.synthesis.cast import Character
+from models.synthesis.character import Character
 from models.synthesis.grammar import load_grammar, split_lines
 from models.synthesis.personas import parse_character
 from models.synthesis.portraits import imagine_portrait

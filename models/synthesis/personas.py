@@ -16,7 +16,8 @@ from characters.card import parse_card
 from rich.progress import track
 
 from models.prompt import UserPersona
-from models.synthesis.cast import Character, imagine_character
+from models.synthesis.cast import imagine_character
+from models.synthesis.character import Character
 from models.synthesis.values import Value
 
 

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from random import Random
 
-from models.synthesis.cast import Character
+from models.synthesis.character import Character
 from models.synthesis.grammar import capitalize, fill_known, fix_articles, load_grammar, split_items, split_lines
 from models.synthesis.imagination import Imagination
 from models.synthesis.names import NameForge

@@ -3,13 +3,15 @@
 import re
 from collections.abc import Callable
 from random import Random
-from typing import Any
 
-from models.synthesis.cast import Character, imagine_fact, imagine_lore
+from models.synthesis.asker import Asker
+from models.synthesis.character import Character
+from models.synthesis.clothing import imagine_lore
 from models.synthesis.grammar import capitalize, choose_branches, fill_known, fix_articles, load_grammar, split_lines
 from models.synthesis.imagination import Imagination
 from models.synthesis.names import NameForge
 from models.synthesis.replies import AFTERTHOUGHTS, Speaker, themes
+from models.synthesis.users import imagine_fact
 
 FIELDS = (
     "name",
@@ -67,56 +69,7 @@ _BACK = {
     "age": "age",
     "name": "name",
 }
-_CONFIRM = {
-    "name": ["Is your name {x}?", "Are you {x}?", "You are {x}, right?"],
-    "age": ["Are you {x}?", "You are {x}, aren't you?"],
-    "birth_place": ["Were you born in {x}?", "Are you from {x}?", "So you come from {x}?"],
-    "friend": ["Is {x} your friend?", "Do you trust {x}?"],
-    "likes": ["Do you like {x}?", "Are you fond of {x}?"],
-    "fears": ["Are you afraid of {x}?", "Does it scare you, {x}?"],
-}
-_WHY = [
-    "Why?",
-    "why",
-    "Why is that?",
-    "How come?",
-    "Why do you say that?",
-    "But why?",
-    "And why?",
-    "For what reason?",
-    "y tho",
-]
-_MORE = [
-    "Tell me more.",
-    "Tell me more about that.",
-    "Go on.",
-    "And then?",
-    "more?",
-    "What else?",
-    "How so?",
-    "And?",
-    "What happened?",
-]
-_REALLY = [
-    "Really?",
-    "really",
-    "Is that true?",
-    "Seriously?",
-    "Are you sure?",
-    "I don't believe you.",
-    "No way!",
-    "You're joking.",
-]
-_AGAIN = [
-    "What did you say?",
-    "Sorry, say that again?",
-    "Pardon?",
-    "Can you repeat that?",
-    "I didn't hear you.",
-    "what?",
-    "Come again?",
-]
-_ALSO = ["And you?", "What about you?", "How about you?", "and u?", "And yours?", "You?"]
+_CONFIRMED = ("name", "age", "birth_place", "friend", "likes", "fears")
 
 
 class Talk:
@@ -129,6 +82,7 @@ class Talk:
         self.messages: list[tuple[str, str]] = []
         self.tail = ""
         self._imagination = Imagination(random, NameForge(random))
+        self._asker = Asker(character, self._imagination)
         self._facts = dict(character.facts)
         self._untold = set(character.facts)
         self._told: list[tuple[str, int]] = []
@@ -168,12 +122,12 @@ class Talk:
     def ask(self, field: str | None = None) -> None:
         """A question about a field of the card."""
         field = field or self.random.choice(FIELDS)
-        self._say(self._question(field), self.speaker.answer(field), field)
+        self._say(self._asker.question(field), self.speaker.answer(field), field)
 
     def drill(self, field: str) -> None:
         """A plain question and the bare answer."""
         reply = self.speaker.core(field) if self.speaker.knows(field) else self.speaker.answer(field)
-        self._say(self._question(field, plain=True), reply, field)
+        self._say(self._asker.question(field, plain=True), reply, field)
 
     def ask_twice(self) -> None:
         """Two questions in one message."""
@@ -181,7 +135,7 @@ class Talk:
         if len(known) < 2:
             return self.ask()
         first, second = self.random.sample(known, 2)
-        one, two = self._question(first, plain=True), self._question(second, plain=True)
+        one, two = self._asker.question(first, plain=True), self._asker.question(second, plain=True)
         joined = (
             f"{one} {two}" if self.random.random() < 0.5 else f"{one.rstrip('?.')}, and {two[:1].lower() + two[1:]}"
         )
@@ -193,17 +147,17 @@ class Talk:
         """Why, really, tell me more, say that again: about what was just said."""
         topic, speaker = self._topic, self.speaker
         follow_ups: list[tuple[list[str], Callable[[], str]]] = [
-            (_WHY, lambda: speaker.ours("why")),
-            (_MORE, lambda: speaker.ours("more")),
-            (_REALLY, lambda: speaker.ours("really")),
-            (_AGAIN, lambda: speaker.again(topic)),
+            (self._lines("why"), lambda: speaker.ours("why")),
+            (self._lines("more"), lambda: speaker.ours("more")),
+            (self._lines("really"), lambda: speaker.ours("really")),
+            (self._lines("again"), lambda: speaker.again(topic)),
         ]
         asked, reply = self.random.choice(follow_ups)
         self._say(self.random.choice(asked), reply(), topic if self.random.random() < 0.3 else "")
 
     def confirm(self) -> None:
         """A yes-or-no question about the card, true or false."""
-        field = self.random.choice([field for field in _CONFIRM if self.speaker.knows(field)])
+        field = self.random.choice([field for field in _CONFIRMED if self.speaker.knows(field)])
         value, true = self.character.values[field], self.random.random() < 0.5
         if value.shape == "clause":
             return self.ask(field)
@@ -215,7 +169,7 @@ class Talk:
         }
         x = right if true else wrong.get(field, self._imagination.forge.name())
         self._say(
-            fill_known(self.random.choice(_CONFIRM[field]), {"x": x}),
+            fill_known(self.random.choice(self._lines(f"confirm_{field}")), {"x": x}),
             self.speaker.confirm(field, true=true or x == right),
             field,
         )
@@ -235,14 +189,14 @@ class Talk:
         reply = self.speaker.recite(entry["ack"], **fact) if self.random.random() < 0.9 else self.speaker.ours("nod")
         field = _BACK.get(kind, "")
         if field and self.speaker.knows(field) and self.random.random() < 0.25:
-            told = f"{told} {self.random.choice(_ALSO)}"
+            told = f"{told} {self.random.choice(self._lines('also'))}"
             reply = self.speaker.answer(field)
         elif self.random.random() < 0.12 and self.speaker.knows(field := self.random.choice(FIELDS[:-1])):
-            told = f"{told} {self._question(field, plain=True)}"
+            told = f"{told} {self._asker.question(field, plain=True)}"
             reply = self.speaker.answer(field)
         self._facts[kind] = fact
         self._told.append((kind, len(self.messages)))
-        self._say(self._careless(told, keep=True), reply, "")
+        self._say(self._asker.careless(told, keep=True), reply, "")
         return None
 
     def recall(self, kind: str) -> None:
@@ -250,7 +204,7 @@ class Talk:
         entry, fact = load_grammar("facts")[kind], self._facts[kind]
         self._told = [(name, when) for name, when in self._told if name != kind or self.random.random() < 0.2]
         question = fill_known(self.random.choice(split_lines(entry["ask"])), fact)
-        self._say(self._careless(question), self.speaker.recite(entry["recall"], **fact), "")
+        self._say(self._asker.careless(question), self.speaker.recite(entry["recall"], **fact), "")
 
     def recall_persona(self) -> None:
         """The user asks for what the card says of them."""
@@ -269,7 +223,7 @@ class Talk:
         entry = load_grammar("facts")[self.random.choice(kinds)]
         slots = {slot: self._imagination.slot(slot) for slot in ("beast", "kin")}
         question = fill_known(self.random.choice(split_lines(entry["ask"])), slots)
-        self._say(self._careless(question), self.speaker.recite(entry["never"], **slots), "")
+        self._say(self._asker.careless(question), self.speaker.recite(entry["never"], **slots), "")
         return None
 
     def chat(self, kind: str | None = None) -> None:
@@ -278,14 +232,14 @@ class Talk:
             [*_OWN_POOLS, *_OUR_POOLS, "outside", "unknown", "unknown", "unknown", "noise", "noise", "nod"]
         )
         reply = self.speaker.own(_OWN_POOLS[kind]) if kind in _OWN_POOLS else self.speaker.ours(kind)
-        self._say(self._question(kind), reply, "")
+        self._say(self._asker.question(kind), reply, "")
 
     def ask_opinion(self) -> None:
         """What the character thinks about something big."""
         theme = self.random.choice(themes())
         question = fill_known(self.random.choice(load_grammar("questions")["opinion"]), {"theme": theme})
         self._say(
-            self._careless(capitalize(choose_branches(self.random, question))),
+            self._asker.careless(capitalize(choose_branches(self.random, question))),
             self.speaker.ours("theme", theme=theme),
             "",
         )
@@ -299,7 +253,7 @@ class Talk:
                 self.random, self._imagination.text(fill_known(self.random.choice(lines), {"topic": topic}))
             )
         )
-        self._say(self._careless(question), self.speaker.ours("echo", topic=topic), "")
+        self._say(self._asker.careless(question), self.speaker.ours("echo", topic=topic), "")
 
     def ask_about(self) -> None:
         """Who are you: the name, and what there is to say."""
@@ -313,7 +267,7 @@ class Talk:
         reply = self.speaker.compose(
             lambda: f"{self.speaker.core('name')} {self.speaker.core(field)}", AFTERTHOUGHTS[field], spoken
         )
-        self._say(self._question("about"), reply, field)
+        self._say(self._asker.question("about"), reply, field)
         return None
 
     def ask_story(self) -> None:
@@ -327,7 +281,7 @@ class Talk:
             "",
             "",
         )
-        self._say(self._question("story"), story, "general_experience")
+        self._say(self._asker.question("story"), story, "general_experience")
         return None
 
     def ask_where(self) -> None:
@@ -335,7 +289,7 @@ class Talk:
         scene = re.split(r"[.;,]", self.character.card.data.scenario)[0]
         pool = "where" if scene and "{{" not in scene else "nowhere"
         reply = self.speaker.ours(pool, v=scene[:1].lower() + scene[1:]) if pool == "where" else self.speaker.ours(pool)
-        self._say(self._question("where"), reply, "")
+        self._say(self._asker.question("where"), reply, "")
 
     def ask_lore(self) -> None:
         """A thing that the description tells of."""
@@ -353,49 +307,14 @@ class Talk:
     def _ask_about(self, name: str, what: str) -> None:
         cards = load_grammar("cards")
         asked = fill_known(self.random.choice(split_lines(cards["lore_ask"])), {"Lore": name})
-        self._say(self._careless(asked), self.speaker.recite(cards["lore_say"], Lore=capitalize(name), v=what), "")
+        self._say(
+            self._asker.careless(asked), self.speaker.recite(cards["lore_say"], Lore=capitalize(name), v=what), ""
+        )
 
     def _say(self, user: str, reply: str, topic: str) -> None:
         self.messages += [("user", fix_articles(user)), ("assistant", reply)]
         self._topic = topic if topic in self.character.values else ""
 
-    def _question(self, kind: str, *, plain: bool = False) -> str:
-        lines: list[Any] = load_grammar("questions")[kind]
-        line = choose_branches(self.random, str(self.random.choice(lines)))
-        slots = {"char": self.character.card.name, "user": self.character.user.name}
-        text = self._imagination.text(fill_known(line, slots))
-        return text if plain else self._careless(text)
-
-    def _careless(self, text: str, *, keep: bool = False) -> str:
-        """`text` as people type: with a preface, the name, small letters, no full stop, a typo."""
-        random = self.random
-        if random.random() < 0.12 and not text.startswith("*"):
-            preface = random.choice(
-                [
-                    "So, ",
-                    "Tell me, ",
-                    "Hey, ",
-                    "Well, ",
-                    "Please, ",
-                    "And ",
-                    "Now, ",
-                    "By the way, ",
-                    "Hm, ",
-                    f"{self.character.card.name}, ",
-                ]
-            )
-            text = preface + (text if keep or text.startswith(("I ", "I'")) else text[:1].lower() + text[1:])
-        elif random.random() < 0.05 and text.endswith("?"):
-            text = f"{text[:-1]}, {self.character.card.name.split()[0]}?"
-        if not keep and random.random() < 0.15:
-            text = text.lower()
-        if random.random() < 0.15:
-            text = text.rstrip(".?!")
-        if not keep and random.random() < 0.05 and len(text) > 6:
-            index = random.randrange(1, len(text) - 2)
-            text = (
-                text[:index]
-                + random.choice(["", text[index + 1] + text[index], text[index] * 2])
-                + text[index + (1 if random.random() < 0.5 else 2) :]
-            )
-        return text or "?"
+    def _lines(self, kind: str) -> list[str]:
+        lines: list[str] = load_grammar("questions")[kind]
+        return lines
