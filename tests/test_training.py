@@ -76,14 +76,18 @@ def test_batches_hold_every_example_once(renderer: Renderer) -> None:
     assert all(size <= 4096 for size in sizes) or max(len(example.token_ids) for example in examples) > 4096
 
 
-def test_copying_batches_repeat_and_learn_the_second_half() -> None:
-    batch = CopyingBatches(3, 512, 64, first_id=8, vocabulary=500, seed=1)[0]
-    ids, labels = batch["input_ids"], batch["labels"]
-    assert ids.shape == (8, 64)
-    assert torch.equal(ids[:, :32], ids[:, 32:])
-    assert torch.equal(labels[:, 32:], ids[:, 32:])
-    assert bool((labels[:, :32] == IGNORED).all())
-    assert int(ids.min()) >= 8
+def test_copying_batches_repeat_at_a_distance_of_each_rows_own() -> None:
+    batch = CopyingBatches(3, 2048, 64, first_id=8, vocabulary=5000, seed=1)[0]
+    distances = set()
+    for ids, labels in zip(batch["input_ids"], batch["labels"], strict=True):
+        distance = int((labels == IGNORED).sum())
+        distances.add(distance)
+        assert torch.equal(ids[distance:], ids[:-distance])
+        assert torch.equal(labels[distance:], ids[distance:])
+        assert int(ids.min()) >= 8
+    assert len(distances) > 10
+    assert min(distances) >= 4
+    assert max(distances) <= 32
 
 
 def test_a_recipe_refuses_keys_that_nobody_reads() -> None:

@@ -7,7 +7,7 @@ same seed give the same rows.
 
 import argparse
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 from rich.progress import track
 
+from characters.card import build_card
 from models.prompt import tail_text
 from models.synthesis.character import Character
 from models.synthesis.grammar import load_grammar, split_lines
@@ -55,7 +56,9 @@ def hold_drill(character: Character, random: Random) -> Talk:
 
 
 def build_dialogue(character: Character, random: Random, *, drill: bool = False) -> dict[str, Any]:
-    """A row that holds a conversation."""
+    """A row that holds a conversation, or a drill on the bare profile."""
+    if drill and character.card.profile:
+        character = replace(character, card=build_card(character.card.profile))
     talk = hold_drill(character, random) if drill else hold_talk(character, random)
     row: dict[str, Any] = {
         "card": character.card.to_v3(),

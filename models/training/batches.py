@@ -57,13 +57,18 @@ class RowBatches(Dataset[Batch]):
 
 
 class CopyingBatches(Dataset[Batch]):
-    """Random tokens, then the same again; labels on the second half. `first_id` is the first id that isn't special."""
+    """Random tokens said again and again; labels from the second time on. `first_id` is the first id that isn't special.
+
+    Each row repeats at a distance of its own, from a sixteenth of its length to a half: at one fixed distance, position
+    alone tells what comes next, and no head learns to look for what was said before.
+    """
 
     def __init__(
         self, steps: int, batch_tokens: int, length: int, *, first_id: int, vocabulary: int, seed: int
     ) -> None:
         self._steps = steps
-        self._shape = (max(1, batch_tokens // length), length // 2)
+        self._rows = max(1, batch_tokens // length)
+        self._length = length
         self._range = (first_id, vocabulary)
         self._seed = seed
 
@@ -74,8 +79,11 @@ class CopyingBatches(Dataset[Batch]):
         if index >= self._steps:
             raise IndexError(index)
         generator = torch.Generator().manual_seed(self._seed * 1_000_003 + index)
-        half = torch.randint(*self._range, self._shape, generator=generator)
-        return {"input_ids": torch.cat([half, half], 1), "labels": torch.cat([torch.full_like(half, IGNORED), half], 1)}
+        distances = torch.randint(self._length // 16, self._length // 2 + 1, (self._rows, 1), generator=generator)
+        tokens = torch.randint(*self._range, (self._rows, self._length), generator=generator)
+        places = torch.arange(self._length).expand(self._rows, -1)
+        ids = tokens.gather(1, places % distances)
+        return {"input_ids": ids, "labels": ids.masked_fill(places < distances, IGNORED)}
 
 
 class Curriculum(Dataset[Batch]):

@@ -1,5 +1,6 @@
 """The training loop: transformers' Trainer over ready-made batches, in order, with the loss on chosen positions."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,9 +36,21 @@ class _BatchTrainer(Trainer):
 
 
 class _Recorder(TrainerCallback):
-    def __init__(self, curriculum: Curriculum) -> None:
+    def __init__(self, curriculum: Curriculum, save: Callable[[], None], save_steps: int) -> None:
         self.points: list[Point] = []
         self._curriculum = curriculum
+        self._save = save
+        self._save_steps = save_steps
+
+    def on_step_end(
+        self,
+        args: TrainingArguments,  # noqa: ARG002  # this and the next: the trainer passes them by name
+        state: TrainerState,
+        control: TrainerControl,  # noqa: ARG002
+        **_: Any,  # and all else that it has
+    ) -> None:
+        if state.global_step % self._save_steps == 0:
+            self._save()
 
     def on_log(
         self,
@@ -53,10 +66,20 @@ class _Recorder(TrainerCallback):
 
 
 def run(
-    network: LlamaForCausalLM, curriculum: Curriculum, schedule: Schedule, *, seed: int, folder: Path
+    network: LlamaForCausalLM,
+    curriculum: Curriculum,
+    schedule: Schedule,
+    *,
+    seed: int,
+    folder: Path,
+    save: Callable[[], None],
+    save_steps: int,
 ) -> list[Point]:
-    """Train `network` in place on every batch once, in order; returns the loss's course. `folder` is scratch space."""
-    recorder = _Recorder(curriculum)
+    """Train `network` in place on every batch once, in order; returns the loss's course.
+
+    `folder` is scratch space; `save` is called every `save_steps` steps.
+    """
+    recorder = _Recorder(curriculum, save, save_steps)
     arguments = TrainingArguments(
         output_dir=str(folder),
         per_device_train_batch_size=1,

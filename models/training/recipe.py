@@ -75,6 +75,8 @@ class Recipe(_Section):
     vocabulary: Vocabulary
     schedule: Schedule
     phases: Annotated[list[Phase], Field(min_length=1)]
+    save_steps: PositiveInt = 500
+    """Write the model as it stands every so often, so that a run that is stopped leaves something."""
     compile: bool = False
     """Compile the layers (needs a C++ compiler): half a minute once, then steps are a quarter faster on a CPU."""
 

@@ -24,7 +24,7 @@ from models.training.recipe import CopyingPhase, Phase, Recipe, RowsPhase, load_
 from models.training.rows import Example, build_example, read_rows, row_texts
 from models.training.vocabulary import PAD, SPECIAL_TOKENS, learn_vocabulary, special_id
 
-# Random tokens between rows are said twice at the distance at which a card is read.
+# Random tokens between rows are said again at distances at which a card is read.
 _STREWN_LENGTH = 1024
 
 
@@ -42,7 +42,15 @@ def train(recipe: Recipe, console: Console) -> list[Point]:
         _append_phase(curriculum, f"{number} {phase.kind}", phase, tokenizer, recipe.seed + number)
         console.print(f"phase {number}, {phase.kind}: to step {len(curriculum)}")
     with tempfile.TemporaryDirectory() as scratch:
-        points = run(network, curriculum, recipe.schedule, seed=recipe.seed, folder=Path(scratch))
+        points = run(
+            network,
+            curriculum,
+            recipe.schedule,
+            seed=recipe.seed,
+            folder=Path(scratch),
+            save=lambda: save_network(network, tokenizer, recipe.output),
+            save_steps=recipe.save_steps,
+        )
     _write(recipe, network, tokenizer, points)
     console.print(f"{recipe.output} is written; the last loss was {points[-1].loss:.3f}")
     return points
