@@ -8,6 +8,7 @@ import asyncio
 import gc
 import logging
 import os
+import re
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _FINISH_REASONS: dict[str, FinishReason] = {"stop": "stop", "length": "length", "repetition": "stop"}
+# Where in its own sources xgrammar found the fault, which tells a client nothing.
+_SOURCE_LINE = re.compile(r"\[[\d:]+\] \S+\.cc:\d+: ")
 # How vLLM ends a request that its engine gave up.
 _FAILURES = ("abort", "error")
 
@@ -83,7 +86,7 @@ class VllmEngine:
         except self._sampling.dead_error as error:
             raise EngineDeadError("the inference engine has died") from error
         except self._sampling.client_errors as error:
-            raise InvalidRequest(str(error)) from error
+            raise InvalidRequest(_SOURCE_LINE.sub("", str(error)).strip()) from error
         except self._sampling.server_errors as error:
             raise EngineError("the inference engine failed on this request") from error
 
