@@ -131,10 +131,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield running
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def client(server: Server) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=server.url, timeout=120) as connection:
-        yield connection
+    """One client for all tests: making one reads the system's certificates, which takes longer than most requests."""
+    with httpx.Client(base_url=server.url, timeout=120) as connections:
+        yield connections
 
 
 @pytest.fixture(scope="session")

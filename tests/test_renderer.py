@@ -138,8 +138,8 @@ def test_content_opens_and_closes_no_turn(said: list[tuple[Role, str]]) -> None:
     assert ids.count(END) == len(said) + 1
 
 
-def test_decode_leaves_special_tokens_out() -> None:
-    assert LLAMA.decode([START, *LLAMA.encode("Hello"), END]) == "Hello"
+def test_decode_writes_special_tokens_out() -> None:
+    assert LLAMA.decode([START, *LLAMA.encode("Hello"), END]) == "<|start_header_id|>Hello<|eot_id|>"
 
 
 @given(st.lists(st.tuples(roles, content), min_size=1, max_size=6))
