@@ -108,7 +108,7 @@ def test_the_recipe_of_the_shipped_model_is_its_shape() -> None:
 def test_a_short_training_makes_a_model_that_loads(tmp_path: Path) -> None:
     data = tmp_path / "rows.jsonl"
     data.write_bytes(b"\n".join(map(orjson.dumps, ROWS)))
-    schedule = {"learning_rate": 3e-3, "batch_tokens": 1024}
+    batches = {"batch_tokens": 1024}
     recipe = {
         "output": str(tmp_path / "unused"),
         "shape": {
@@ -120,10 +120,11 @@ def test_a_short_training_makes_a_model_that_loads(tmp_path: Path) -> None:
             "head_dim": 32,
             "max_position_embeddings": 2048,
         },
+        "schedule": {"learning_rate": 3e-3},
         "vocabulary": {"size": 600, "sample_rows": 40},
         "phases": [
-            {"kind": "copying", "steps": 4, "length": 64, **schedule},
-            {"kind": "rows", "data": [str(data)], "max_tokens": 12_000, **schedule},
+            {"kind": "copying", "steps": 4, "length": 64, **batches},
+            {"kind": "rows", "data": [str(data)], "max_tokens": 12_000, **batches},
         ],
     }
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))

@@ -13,9 +13,9 @@ from random import Random
 from typing import Any
 
 import orjson
+from characters.card import build_card
 from rich.progress import track
 
-from characters.card import build_card
 from models.prompt import tail_text
 from models.synthesis.character import Character
 from models.synthesis.grammar import load_grammar, split_lines

@@ -45,6 +45,9 @@ class CopyingPhase(_Section):
     kind: Literal["copying"]
     steps: PositiveInt
     length: Annotated[int, Field(ge=8)] = 256
+    distance: Literal["half", "varied"] = "varied"
+    """How far back the repeated tokens are: half a row, which is soon learned, by position alone; or for each row
+    its own, which takes heads that look for what was said before."""
     batch_tokens: PositiveInt = 8192
 
 

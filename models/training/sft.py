@@ -68,7 +68,13 @@ def _append_phase(
     first_id, vocabulary = len(SPECIAL_TOKENS), len(tokenizer)
     if isinstance(phase, CopyingPhase):
         copying = CopyingBatches(
-            phase.steps, phase.batch_tokens, phase.length, first_id=first_id, vocabulary=vocabulary, seed=seed
+            phase.steps,
+            phase.batch_tokens,
+            phase.length,
+            first_id=first_id,
+            vocabulary=vocabulary,
+            seed=seed,
+            varied=phase.distance == "varied",
         )
         return curriculum.append(name, copying)
     pad_id = special_id(tokenizer, PAD)
