@@ -1,7 +1,7 @@
 # Two commands: `make serve` and `make test`. Both make .venv first, with what this machine needs.
 SHELL := /bin/sh
 PYTHON ?= python3
-PORT ?= 8000
+PORT ?= $(or $(OPENCHARACTER_PORT),8000)
 PIP_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 
 KIND := $(shell nvidia-smi >/dev/null 2>&1 && echo cuda || echo cpu)
@@ -14,7 +14,7 @@ help: ## Say what there is to make.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
 serve: .venv/.serve-$(KIND) ## Serve on 127.0.0.1:8000 (PORT=…).
-	@OPENCHARACTER_PORT=$${OPENCHARACTER_PORT:-$(PORT)} exec .venv/bin/python -m app serve
+	@OPENCHARACTER_PORT=$(PORT) exec .venv/bin/python -m app serve
 
 test: .venv/.dev-$(KIND) ## Run every test, on the real engine.
 	@.venv/bin/python -m pytest
@@ -36,7 +36,7 @@ clean: ## Remove the environment and what was built; sessions and characters in 
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
 		|| { echo "Python 3.11, 3.12 or 3.13 is needed; say which with PYTHON=…"; exit 1; }
 	@echo "making .venv"
-	@$(PYTHON) -m venv .venv
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
 
 # The CPU build of torch: the machine's own where pip finds one, else PyTorch's. Never the CUDA build.
 .venv/.torch-cpu: .venv/bin/python

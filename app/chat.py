@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from app.settings import Settings
@@ -31,7 +32,7 @@ def chat(settings: Settings, chosen: argparse.Namespace) -> int:
                 _list(client, console)
                 return 0
             _talk(client, console, chosen)
-        except httpx.ConnectError:
+        except httpx.TransportError:
             console.print(
                 f"no server answers at {url}: start one with `make serve`, or name another with --url", style="red"
             )
@@ -48,7 +49,9 @@ def _list(client: httpx.Client, console: Console) -> None:
     while cursor is not None:
         page = _json(client.get("/characters", params={"cursor": cursor, "limit": 200}))
         for character in page["characters"]:
-            table.add_row(character["id"], character["data"]["name"], character["persona"])
+            table.add_row(
+                *(escape(text) for text in (character["id"], character["data"]["name"], character["persona"]))
+            )
         cursor = page["next_cursor"]
     console.print(table)
 
@@ -56,7 +59,7 @@ def _list(client: httpx.Client, console: Console) -> None:
 def _talk(client: httpx.Client, console: Console, chosen: argparse.Namespace) -> None:
     session = _open(client, chosen)
     name = _json(client.get(f"/characters/{session['character_id']}"))["data"]["name"]
-    console.print(f"[dim]{name} · session {session['id']} · {HELP}[/dim]\n")
+    console.print(f"{name} · session {session['id']} · {HELP}\n", style="dim", markup=False)
     for message in session["messages"]:
         _show(console, name if message["role"] == "assistant" else session["user"]["name"], message["content"])
     path = f"/sessions/{session['id']}"
@@ -96,7 +99,7 @@ def _stream(client: httpx.Client, path: str, body: dict[str, Any], console: Cons
         if response.is_error:
             response.read()
             _json(response)
-        console.print(f"[bold magenta]{name}[/bold magenta]: ", end="")
+        console.print(f"{name}: ", style="bold magenta", markup=False, end="")
         with suppress(KeyboardInterrupt):
             for line in response.iter_lines():
                 if line.startswith("data: {"):
@@ -109,13 +112,16 @@ def _stream(client: httpx.Client, path: str, body: dict[str, Any], console: Cons
 
 
 def _show(console: Console, name: str, text: str) -> None:
-    console.print(f"[bold magenta]{name}[/bold magenta]: ", end="")
+    console.print(f"{name}: ", style="bold magenta", markup=False, end="")
     console.print(text, markup=False)
     console.print()
 
 
 def _json(response: httpx.Response) -> dict[str, Any]:
-    body: dict[str, Any] = response.json()
+    try:
+        body: dict[str, Any] = response.json()
+    except ValueError:
+        raise ServerError(f"{response.url} isn't an OpenCharacter server") from None
     if response.is_error:
         raise ServerError(body.get("error", {}).get("message", response.reason_phrase))
     return body

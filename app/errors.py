@@ -59,6 +59,12 @@ class AuthenticationError(ApiError):
     headers = MappingProxyType({"www-authenticate": "Bearer"})
 
 
+class ForbiddenError(ApiError):
+    status = 403
+    type = "permission_error"
+    code = "forbidden"
+
+
 class NotFoundError(ApiError):
     status = 404
     type = "not_found_error"

@@ -8,11 +8,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from app.api import characters, failure, openai, ops, sessions
 from app.metrics import Metrics
-from app.security import ApiKeys
+from app.security import ApiKeys, LocalOnly
 from app.sessions.turns import Turns
 from app.settings import Settings
 from app.store.characters import CharacterStore
@@ -92,6 +91,5 @@ def create_app(settings: Settings, open_engine: OpenEngine = open_engine) -> Fas
     if settings.api_keys:
         app.add_middleware(ApiKeys, keys=settings.api_keys)
     else:
-        # Without keys only this machine may ask, and no web page that has bent a name of its own to this address.
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]", settings.host])
+        app.add_middleware(LocalOnly)
     return app

@@ -7,12 +7,14 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.errors import ApiError, AuthenticationError
+from app.errors import ApiError, AuthenticationError, ForbiddenError
+from app.settings import is_loopback
 
 OPEN_PATHS = frozenset({"/health", "/ready"})
 
@@ -36,6 +38,36 @@ class ApiKeys:
         given = token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
         digest = _digest(given)
         return any(hmac.compare_digest(digest, known) for known in self._digests)
+
+
+class LocalOnly:
+    """Lets through what this machine's own programs and pages ask: the guard of a server without keys.
+
+    A web page from elsewhere could otherwise post here with no preflight, or bend a name of its own to this address.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope) if scope["type"] == "http" else Headers()
+        origin = headers.get("origin", "")
+        places = [f"//{headers.get('host', 'localhost')}", origin if "//" in origin else f"//{origin or 'localhost'}"]
+        if headers.get("sec-fetch-site") != "cross-site" and all(map(_is_local, places)):
+            await self._app(scope, receive, send)
+            return
+        error = ForbiddenError(
+            "without API keys this server answers programs and pages of its own machine alone: "
+            "set OPENCHARACTER_API_KEYS to serve others"
+        )
+        await scope["app"].state.respond(error)(scope, receive, send)
+
+
+def _is_local(url: str) -> bool:
+    try:
+        return is_loopback(urlsplit(url).hostname or "")
+    except ValueError:
+        return False
 
 
 def new_key() -> str:

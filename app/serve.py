@@ -26,14 +26,13 @@ WATCH_S = 0.25
 def serve(settings: Settings) -> int:
     """Serve until told to stop. Returns 0 after a stop that was asked for, 1 when start-up or the engine failed."""
     configure_logs(settings.log_level)
-    signal.signal(signal.SIGTERM, _leave)
+    for stop in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(stop, _leave)
     try:
         return uvloop.run(_serve(settings))
     except (EmbeddedRedisError, EngineError, RenderError, ApiError) as error:
         logger.critical("%s", error)
         return 1
-    except KeyboardInterrupt:
-        return 0
 
 
 async def _serve(settings: Settings) -> int:
@@ -72,5 +71,5 @@ async def _stop_when_dead(engine: Engine, server: uvicorn.Server) -> None:
 
 
 def _leave(*_: object) -> NoReturn:
-    """SIGTERM, while the server isn't yet or no longer uvicorn's: leave by unwinding, so that everything is closed."""
+    """A signal to stop, while uvicorn isn't yet or no longer at it: leave by unwinding, so that all is closed."""
     sys.exit(0)

@@ -2,8 +2,9 @@
 
 import ipaddress
 import shutil
+import subprocess
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -11,13 +12,13 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 ROOT = Path(__file__).parent.parent
 TINY = "models/tiny"
 # The fine-tuned 8B: what a machine with a GPU serves unless told otherwise. README: how to get or train it.
-OPENCHARACTER_8B = "opencharacter/OpenCharacter-8B"
+OPENCHARACTER_8B = "willystumblr/opencharacter-sft-llama-3-8b-instruct"
 
 
 class Settings(BaseSettings):
     """Frozen and valid. Raises pydantic's ValidationError at start, naming the variable."""
 
-    model_config = SettingsConfigDict(env_prefix="OPENCHARACTER_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="OPENCHARACTER_", env_ignore_empty=True, frozen=True, extra="ignore")
 
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
@@ -40,7 +41,19 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(4 * 2**20, ge=1024)
     max_concurrent_requests: int = Field(1024, ge=1)
     lease_s: float = Field(15.0, ge=1)
-    log_level: str = "INFO"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _known_scheme(cls, url: SecretStr | None) -> SecretStr | None:
+        if url and not url.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("a Redis URL begins with redis://, rediss:// or unix://")
+        return url
 
     @field_validator("api_keys", mode="before")
     @classmethod
@@ -87,5 +100,6 @@ def is_loopback(host: str) -> bool:
 
 
 def has_gpu() -> bool:
-    """Whether an NVIDIA driver is installed; the Makefile asks `nvidia-smi` itself."""
-    return shutil.which("nvidia-smi") is not None
+    """Whether `nvidia-smi` answers: the question that the Makefile asks, too."""
+    program = shutil.which("nvidia-smi")
+    return program is not None and subprocess.run([program], capture_output=True, check=False).returncode == 0

@@ -206,7 +206,8 @@ def load_renderer(model: str) -> Renderer:
         raise RenderError(f"{model} has no chat template: pick an instruction-tuned model")
     backend = hf.backend_tokenizer
     fingerprint = hashlib.sha256((backend.to_str() + str(hf.chat_template)).encode()).hexdigest()[:16]
-    if backend.token_to_id("<|start_header_id|>") is not None:
+    # By the template, not the vocabulary: fine-tunes of Llama 3 often speak ChatML.
+    if "<|start_header_id|>" in str(hf.chat_template):
         return Llama3Renderer(backend, fingerprint)
     return TemplateRenderer(hf, fingerprint)
 

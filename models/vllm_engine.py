@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 _FINISH_REASONS: dict[str, FinishReason] = {"stop": "stop", "length": "length", "repetition": "stop"}
 # Where in its own sources xgrammar found the fault, which tells a client nothing.
 _SOURCE_LINE = re.compile(r"\[[\d:]+\] \S+\.cc:\d+: ")
+LOWEST_LOGPROB = -9999.0
 # How vLLM ends a request that its engine gave up.
 _FAILURES = ("abort", "error")
 
@@ -54,7 +55,6 @@ class EngineOptions:
     load_format: str = "auto"
     enforce_eager: bool | None = None
     cpu_kv_cache_gib: int = 1
-    cpu_threads: int | None = None
 
 
 class VllmEngine:
@@ -186,7 +186,8 @@ def _logprobs(choice: "CompletionOutput", top: int) -> list[TokenLogprob]:
     result = []
     for token_id, candidates in zip(choice.token_ids, choice.logprobs or (), strict=False):
         assert candidates is not None
-        texts = {key: (item.decoded_token or "", item.logprob) for key, item in candidates.items()}
+        # What a constraint forbids has minus infinity, which JSON can't say.
+        texts = {key: (item.decoded_token or "", max(item.logprob, LOWEST_LOGPROB)) for key, item in candidates.items()}
         token, logprob = texts[token_id]
         ranked = sorted(texts.values(), key=lambda pair: -pair[1])
         result.append(TokenLogprob(token, logprob, tuple(ranked[:top])))
@@ -199,7 +200,10 @@ async def open_vllm_engine(model: str, **options: Any) -> VllmEngine:  # the fie
     Raises EngineError when the model can't be loaded, RenderError when its tokenizer can't be used.
     """
     chosen = EngineOptions(model, **options)
-    renderer = await asyncio.to_thread(load_renderer, model)
+    try:
+        renderer = await asyncio.to_thread(load_renderer, model)
+    except (OSError, ValueError) as error:  # a wrong id, no network, a folder that holds no model
+        raise EngineError(f"the model {model} can't be read: {error}") from error
     _set_environment(chosen)
     try:
         from vllm import __version__
@@ -246,5 +250,6 @@ def _set_environment(options: EngineOptions) -> None:
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(options.cpu_kv_cache_gib))
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
-    if options.cpu_threads is not None:
-        os.environ.setdefault("OMP_NUM_THREADS", str(options.cpu_threads))
+    # The engine takes a thread a core; from three cores on it leaves one to this process and its frames.
+    if len(os.sched_getaffinity(0)) > 2:
+        os.environ.setdefault("VLLM_CPU_NUM_OF_RESERVED_CPU", "1")

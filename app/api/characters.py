@@ -93,7 +93,7 @@ async def change_character(
     """Merge a patch (RFC 7396) into `data`, `profile` and `persona`; bare card fields go to `data`."""
     record = await characters.get(character_id)
     _check(record, if_match)
-    patch = body if any(field in body for field in CARD_FIELDS) else {"data": body}
+    patch = body if "data" in body else _bare_patch(body)
     merged = _merge(record.card.model_dump(include=set(CARD_FIELDS), exclude_unset=True), patch)
     changed = await characters.replace(record, parse_card(merged))
     return JSONResponse(to_wire(changed), headers={"etag": _etag(changed)})
@@ -155,6 +155,13 @@ def _check(record: CharacterRecord, if_match: str | None) -> None:
     tags = [tag.strip().removeprefix("W/") for tag in if_match.split(",")]
     if _etag(record) not in tags:
         raise PreconditionError(f"{record.id!r} is at version {_etag(record)}, not {if_match}: read it again")
+
+
+def _bare_patch(body: dict[str, Any]) -> dict[str, Any]:
+    """A patch of `data` itself, with profile and persona beside its fields, as in POST."""
+    ours: dict[str, Any] = {key: body[key] for key in ("profile", "persona") if key in body}
+    told = ("id", "version", "warnings", "spec", "spec_version", *ours)
+    return {**ours, "data": {key: item for key, item in body.items() if key not in told}}
 
 
 def _merge(target: Any, patch: Any) -> Any:

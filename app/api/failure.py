@@ -24,6 +24,8 @@ def responder(metrics: Metrics) -> Callable[[ApiError], Response]:
 
     def respond(error: ApiError) -> Response:
         metrics.errors.labels(error.error_code or error.type).inc()
+        if error.status >= 500 and error.__cause__ is not None:
+            logger.warning("%s: %s: %s", error.error_code, type(error.__cause__).__name__, error.__cause__)
         return JSONResponse(error.body(), error.status, dict(error.headers))
 
     return respond

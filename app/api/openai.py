@@ -93,6 +93,8 @@ async def create_chat_completion(
 ) -> Response:
     """Answer a conversation, as a character or as the raw model."""
     lines = _lines(body.messages)
+    for line in lines:
+        turns.check_length(line.text)
     params = body.to_params(temperature=settings.temperature, vocabulary=turns.engine.renderer.vocabulary)
     character = await _character(body.model, turns, characters)
     if session_id:

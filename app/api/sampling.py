@@ -16,6 +16,8 @@ from app.errors import InvalidRequestError
 from models.engine import Constraint, SamplingParams
 
 MAX_N = 16
+# vLLM wants more than 0, which clients send for "the likeliest alone".
+LEAST_TOP_P = 1e-6
 MAX_STOPS = 64
 MAX_STOP_CHARACTERS = 256
 MAX_SCHEMA_BYTES = 32 * 1024
@@ -108,7 +110,7 @@ class SamplingFields(BaseModel):
             min_tokens=self.min_tokens or 0,
             n=self.n or 1,
             temperature=temperature if self.temperature is None else self.temperature,
-            top_p=self.top_p or 1.0,
+            top_p=1.0 if self.top_p is None else max(self.top_p, LEAST_TOP_P),
             top_k=max(self.top_k or 0, 0),
             min_p=self.min_p or 0.0,
             presence_penalty=self.presence_penalty or 0.0,

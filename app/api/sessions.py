@@ -9,12 +9,12 @@ from starlette.responses import JSONResponse, Response
 from app.api.body import JsonRoute
 from app.api.deps import CharactersDep, SessionsDep, SettingsDep, TurnsDep
 from app.api.sampling import SamplingFields
-from app.api.sse import ChatStream, TurnJson
+from app.api.sse import ChatStream, TurnJson, logprobs_to_wire
 from app.errors import InvalidRequestError, NotFoundError
 from app.sessions.session import open_session
 from app.sessions.turn import Turn
 from characters.card import DEFAULT_USER
-from models.prompt import UserPersona
+from models.prompt import UserPersona, head_text
 
 router = APIRouter(prefix="/sessions", tags=["sessions"], route_class=JsonRoute)
 
@@ -37,7 +37,7 @@ class SessionRequest(BaseModel):
 class TurnRequest(SamplingFields):
     """Sampling for a turn; `n` must be 1."""
 
-    stream: bool = False
+    stream: bool | None = None
 
 
 class MessageRequest(TurnRequest):
@@ -53,6 +53,7 @@ async def create_session(
     """Open a session; the character's greeting is its first message."""
     record = await characters.get(body.character_id)
     user = UserPersona(body.user.name.strip() or DEFAULT_USER, body.user.persona)
+    turns.check_length(head_text(record.card, user))
     session = open_session(record.id, record.card, user, turns.engine.renderer, greeting=body.greeting)
     turns.check_head(session.head)
     session = await sessions.create(session)
@@ -111,6 +112,7 @@ async def create_message(
     """Say something and get the reply: JSON, or the same frames as chat completions."""
     if not body.content.strip():
         raise InvalidRequestError("`content` is empty: there is nothing to answer", param="content")
+    turns.check_length(body.content)
     params = body.to_params(temperature=settings.temperature, vocabulary=turns.engine.renderer.vocabulary)
     return _answer(await turns.reply(session_id, body.content, params), body, request)
 
@@ -141,5 +143,6 @@ def _turn_to_wire(answer: TurnJson) -> dict[str, Any]:
         "role": "assistant",
         "content": turn.choices[0].content,
         "finish_reason": reason,
+        **({"logprobs": logprobs_to_wire(turn.choices[0].logprobs)} if turn.choices[0].logprobs else {}),
     }
     return {"message": message, "usage": answer.usage(), "version": turn.version, "session_id": turn.write.session.id}

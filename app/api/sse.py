@@ -5,9 +5,11 @@ sent with the first chunk, so whatever the engine refuses is still an HTTP error
 cancelled, which stops the engine and commits what was spoken.
 """
 
+import logging
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import aclosing
 from typing import Any
 
 import anyio
@@ -18,6 +20,8 @@ from starlette.types import Receive, Scope, Send
 from app.errors import ApiError
 from app.sessions.turn import Turn
 from models.engine import Chunk, TokenLogprob
+
+logger = logging.getLogger(__name__)
 
 ErrorResponse = Callable[[ApiError], Response]
 DONE = b"data: [DONE]\n\n"
@@ -41,12 +45,18 @@ class TurnResponse(Response):
         self.turn = turn
         self.model = model
         self.created = int(time.time())
+        self.started = False
         self._on_error = on_error
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with anyio.create_task_group() as group:
             group.start_soon(_until_gone, receive, group.cancel_scope.cancel)
-            await self._respond(scope, receive, send)
+            try:
+                await self._respond(scope, receive, send)
+            except Exception as error:  # the stream boundary: whatever it is, the client is told
+                logger.error("a turn failed unexpectedly", exc_info=error)
+                bug = ApiError("something went wrong in the server; its log says what", code="internal_error")
+                await self._fail(bug, scope, receive, send, started=self.started)
             group.cancel_scope.cancel()
 
     @abstractmethod
@@ -56,6 +66,9 @@ class TurnResponse(Response):
     async def _fail(self, error: ApiError, scope: Scope, receive: Receive, send: Send, *, started: bool) -> None:
         """Answer with an HTTP error or, once a stream has begun, with an error frame and [DONE]."""
         answer = self._on_error(error)
+        if self.turn.version is not None:
+            # What was spoken is stored: a client that sends the turn again by itself would double it.
+            answer.headers["x-should-retry"] = "false"
         if started:
             await send({"type": "http.response.body", "body": b"data: " + bytes(answer.body) + b"\n\n" + DONE})
         else:
@@ -87,14 +100,13 @@ class ChatStream(TurnResponse):
         self._base = {"id": turn.id, "object": "chat.completion.chunk", "created": self.created, "model": model}
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = False
         try:
-            async with self.turn as turn:
+            async with self.turn as turn, aclosing(turn.stream()) as chunks:
                 heads = [self._head(index) for index in range(len(turn.choices))]
-                async for chunk in turn.stream():
+                async for chunk in chunks:
                     body = b""
-                    if not started:
-                        started = True
+                    if not self.started:
+                        self.started = True
                         await send(STREAM_START)
                         body = b"".join(map(self._role, range(len(heads))))
                     if chunk.text or chunk.logprobs:
@@ -103,7 +115,7 @@ class ChatStream(TurnResponse):
                         await send({"type": "http.response.body", "body": body, "more_body": True})
             await send({"type": "http.response.body", "body": self._end()})
         except ApiError as error:
-            await self._fail(error, scope, receive, send, started=started)
+            await self._fail(error, scope, receive, send, started=self.started)
 
     def _head(self, index: int) -> bytes:
         """A content frame up to the content's JSON string."""
@@ -149,8 +161,8 @@ class TurnJson(TurnResponse):
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            async with self.turn as turn:
-                async for _ in turn.stream():
+            async with self.turn as turn, aclosing(turn.stream()) as chunks:
+                async for _ in chunks:
                     pass
         except ApiError as error:
             await self._fail(error, scope, receive, send, started=False)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import aclosing
 from typing import Any
 
 import orjson
@@ -62,23 +63,22 @@ class ProfileStream(TurnResponse):
         self._shape = shape
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = False
         try:
-            async with self.turn as turn:
+            async with self.turn as turn, aclosing(turn.stream()) as chunks:
                 fields = _Fields()
-                async for chunk in turn.stream():
-                    if self._body.stream and not started:
-                        started = True
+                async for chunk in chunks:
+                    if self._body.stream and not self.started:
+                        self.started = True
                         await send(STREAM_START)
                     for name, value in fields.feed(chunk.text):
                         if self._body.stream:
                             await send(_frame({"field": name, "value": value}))
             record, card = await self._finish()
         except ApiError as error:
-            await self._fail(error, scope, receive, send, started=started)
+            await self._fail(error, scope, receive, send, started=self.started)
             return
         character = self._shape(record, card)
-        if started:
+        if self.started:
             await send(_frame(character))
             await send({"type": "http.response.body", "body": DONE})
             return

@@ -141,7 +141,7 @@ class Turn:
 
     async def _commit(self, write: SessionWrite) -> None:
         choice = self.choices[0]
-        if not choice.content:
+        if not choice.content and choice.finish_reason is None:
             # Giving back is a courtesy: the lease runs out by itself, and an error of the turn's own is worth more.
             with suppress(UnavailableError):
                 await self._turns.sessions.release(write.session.id, write.lease)

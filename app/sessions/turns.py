@@ -26,6 +26,9 @@ from models.renderer import Turn as RenderedTurn
 # Streams from which on a frame holds two tokens, and four.
 PAIRS_FROM, FOURS_FROM = 16, 48
 
+# More than this a token doesn't hold, but for runs of white space.
+MOST_CHARACTERS_A_TOKEN = 32
+
 # From a session to the messages that a turn adds, and the id of the one that it answers.
 Plan = Callable[[Session], tuple[list[Message], str]]
 
@@ -89,6 +92,15 @@ class Turns:
         self._admit()
         prompt, _, params = self._prompt(head, turns, tail, params, start=0, cut=cut)
         return Turn(self, prompt, params, endpoint, started)
+
+    def check_length(self, text: str) -> None:
+        """Raise ContextLengthError for a text that no prompt could hold, before a second is spent on its tokens."""
+        longest = MOST_CHARACTERS_A_TOKEN * self.engine.max_model_len
+        if len(text) > longest:
+            raise ContextLengthError(
+                f"{len(text)} characters can't fit into a context of {self.engine.max_model_len} tokens",
+                param="messages",
+            )
 
     def check_head(self, head: Sequence[int]) -> None:
         """Raise ContextLengthError when a character's head alone leaves no room for a conversation."""
@@ -179,7 +191,9 @@ class Turns:
         Where they say more than the client was sent (a stop string, a word cut by a disconnect, a special token that
         `ignore_eos` went past), its text is encoded.
         """
-        ids = choice.token_ids[:-1] if choice.token_ids[-1] in self._stop_ids else choice.token_ids
+        ids = choice.token_ids
+        if ids and ids[-1] in self._stop_ids:
+            ids = ids[:-1]
         renderer = self.engine.renderer
         return ids if renderer.decode(ids) == choice.content else renderer.encode(choice.content)
 

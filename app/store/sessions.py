@@ -14,7 +14,7 @@ import orjson
 from redis.asyncio import Redis
 
 from app.errors import ConflictError, NotFoundError, SessionBusyError
-from app.sessions.session import Message, Session
+from app.sessions.session import Message, Session, new_id
 from app.store.connection import Replies, redis_errors
 from app.store.scripts import load_script
 from characters.card import CharacterCard
@@ -39,7 +39,8 @@ class SessionStore:
         """Write a new session, as version 1. Raises ConflictError when the id is taken."""
         async with redis_errors():
             await self._redis.zadd(ALL, {session.id: session.created}, nx=True)
-        return await self.commit(session, list(session.messages.values()), tip=session.tip, window=session.window)
+        messages = list(session.messages.values())
+        return await self.commit(session, messages, tip=session.tip, window=session.window)
 
     async def get(self, session_id: str) -> Session:
         """The session as it is now, whoever is at it."""
@@ -62,11 +63,18 @@ class SessionStore:
         return _load(session_id, *(dict(zip(part[::2], part[1::2], strict=True)) for part in parts))
 
     async def commit(
-        self, session: Session, added: Sequence[Message], *, tip: str | None, window: str | None, lease: str = ""
+        self,
+        session: Session,
+        added: Sequence[Message],
+        *,
+        tip: str | None,
+        window: str | None,
+        lease: str | None = None,
     ) -> Session:
         """Add messages to `session` and move its tip, in one step; the lease is given back with it.
 
-        Returns the session as it is then. Raises ConflictError when somebody else has committed since it was read.
+        `lease` also names the commit: sent twice, it is done once. Returns the session as it is then. Raises
+        ConflictError when somebody else has committed since it was read.
         """
         changed = session.add(added, tip=tip, window=window)
         keys = [_key(session.id, part) for part in ("meta", "messages", "tokens", "lease")]
@@ -76,7 +84,10 @@ class SessionStore:
         records = [item for message in written for item in _record(message)]
         expected = session.version or "new"
         async with redis_errors():
-            outcome = await self._commit(keys=keys, args=[expected, lease, len(meta) // 2, *meta, *records])
+            outcome = await self._commit(
+                keys=keys,
+                args=[expected, lease or new_id("commit"), repr(session.created), len(meta) // 2, *meta, *records],
+            )
         if outcome == b"missing":
             raise _unknown(session.id)
         if outcome == b"taken":

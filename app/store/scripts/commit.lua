@@ -1,18 +1,29 @@
 -- Write a session's next version, if nobody else has.
 -- KEYS meta, messages, tokens, lease
--- ARGV expected version ('new': there must be none), lease, number of meta fields, field, value, …, then message id, JSON, packed ids, …
-local version = redis.call('HGET', KEYS[1], 'version') or 'new'
-if version ~= ARGV[1] then
-  return version == 'new' and 'missing' or ARGV[1] == 'new' and 'taken' or 'conflict'
+-- ARGV expected version ('new': there must be none), lease, when the session was created,
+--      number of meta fields, field, value, …, then message id, JSON, packed ids, …
+local stored = redis.call('HMGET', KEYS[1], 'version', 'commit', 'created')
+local version = stored[1] or 'new'
+-- Done already: the answer to this very command was lost, and it was sent again.
+if stored[2] == ARGV[2] then
+  return 'ok'
 end
-local after = 3 + 2 * tonumber(ARGV[3])
-for i = 4, after, 2 do
+-- Deleted, or deleted and opened anew under the same id: not the session that was read.
+if ARGV[1] ~= 'new' and stored[3] ~= ARGV[3] then
+  return 'missing'
+end
+if version ~= ARGV[1] then
+  return ARGV[1] == 'new' and 'taken' or 'conflict'
+end
+local after = 4 + 2 * tonumber(ARGV[4])
+for i = 5, after, 2 do
   redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
 end
 for i = after + 1, #ARGV, 3 do
   redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1])
   redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 2])
 end
+redis.call('HSET', KEYS[1], 'commit', ARGV[2])
 if redis.call('GET', KEYS[4]) == ARGV[2] then
   redis.call('DEL', KEYS[4])
 end
