@@ -161,6 +161,6 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
         yield connection
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"

@@ -257,6 +257,14 @@ def test_patch_merges_into_every_part(client: httpx.Client) -> None:
     assert again["data"]["extensions"] == {"x": {"y": 1, "z": 2}}
 
 
+def test_patch_of_bare_fields_brings_persona_and_profile(client: httpx.Client) -> None:
+    create(client, {"id": "beside", "name": "Beside", "description": "stays"})
+    patch = {"name": "Beside it", "persona": "A neighbour", "profile": {"age": "9"}}
+    changed = client.patch("/characters/beside", json=patch).json()
+    assert (changed["data"]["name"], changed["data"]["description"]) == ("Beside it", "stays")
+    assert (changed["persona"], changed["profile"]["age"]) == ("A neighbour", "9")
+
+
 def test_patch_takes_the_profile_away(client: httpx.Client) -> None:
     create(client, {"id": "faceless", "name": "Faceless", "profile": {"age": "7"}})
     assert client.patch("/characters/faceless", json={"profile": None}).json()["profile"] is None

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from redis.asyncio import Redis
 
 from characters.card import CardData, CharacterCard
 from characters.profile import LABELS, Profile
@@ -46,8 +45,8 @@ def test_user_never_becomes_special_tokens(renderer: Renderer, forged: dict[str,
     assert special_ids(renderer).isdisjoint(renderer.encode(head))
 
 
-@pytest.fixture
-async def live(renderer: Renderer, redis: Redis, redis_url: str) -> AsyncIterator[Live]:
+@pytest.fixture(scope="module")
+async def live(renderer: Renderer, redis_url: str) -> AsyncIterator[Live]:
     async with serve_live(FakeEngine(renderer, max_model_len=100_000), redis_url) as running:
         yield running
 

@@ -265,7 +265,7 @@ def test_logit_bias_of_another_vocabulary_is_left_out(api: OpenAI, bias: dict[st
         {"frequency_penalty": 0.5, "presence_penalty": -0.5, "top_p": 0.9},
         {"extra_body": {"top_k": 5, "min_p": 0.05, "repetition_penalty": 1.1}},
         {"extra_body": {"top_k": -1, "seed": -1, "min_p": None, "temperature": "0.5"}},
-        {"temperature": 0, "top_p": 1, "user": "somebody", "metadata": {"a": "b"}, "store": False},
+        {"temperature": 0, "top_p": 0, "user": "somebody", "metadata": {"a": "b"}, "store": False},
     ],
     ids=["penalties", "vllm's", "front-ends'", "the rest"],
 )

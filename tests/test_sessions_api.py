@@ -168,6 +168,11 @@ def test_reply_says_why_it_ended(client: httpx.Client, greta: str) -> None:
     assert messages(client, session)[-1]["finish_reason"] == "length"
 
 
+def test_reply_tells_logprobs_when_asked(client: httpx.Client, greta: str) -> None:
+    message = say(client, create(client, greta)["id"], logprobs=True, ignore_eos=True)["message"]
+    assert len(message["logprobs"]["content"]) == 4
+
+
 # Erasing
 
 

@@ -266,6 +266,26 @@ async def test_commit_refuses_a_stale_version(sessions: SessionStore) -> None:
 
 
 @pytest.mark.anyio
+async def test_commit_sent_twice_is_done_once(sessions: SessionStore) -> None:
+    session = await sessions.acquire((await sessions.create(new_session())).id, "mine")
+    added = exchange(session)
+    for _ in range(2):
+        after = await sessions.commit(session, added, tip=added[-1].id, window=None, lease="mine")
+    assert (after.version, (await sessions.get(session.id)).version) == (2, 2)
+
+
+@pytest.mark.anyio
+async def test_commit_to_a_session_opened_anew_is_refused(sessions: SessionStore) -> None:
+    session = await sessions.create(new_session())
+    await sessions.delete(session.id)
+    anew = await sessions.create(open_session("odo", CARD, UserPersona(), RENDERER, session_id=session.id))
+    added = exchange(session)
+    with pytest.raises(NotFoundError):
+        await sessions.commit(session, added, tip=added[-1].id, window=None)
+    assert await sessions.get(session.id) == anew
+
+
+@pytest.mark.anyio
 async def test_concurrent_commits_have_one_winner(sessions: SessionStore) -> None:
     session = await sessions.create(new_session())
     rivals = [exchange(session, f"said {number}") for number in range(20)]
@@ -342,6 +362,12 @@ async def test_lease_is_for_one_turn(sessions: SessionStore) -> None:
     assert await sessions.acquire(session.id, "mine") == session
     with pytest.raises(SessionBusyError):
         await sessions.acquire(session.id, "another's")
+
+
+@pytest.mark.anyio
+async def test_lease_asked_for_twice_is_ours(sessions: SessionStore) -> None:
+    session = await sessions.create(new_session())
+    assert await sessions.acquire(session.id, "mine") == await sessions.acquire(session.id, "mine")
 
 
 @pytest.mark.anyio
