@@ -57,7 +57,7 @@ def create_app(settings: Settings, open_engine: OpenEngine = open_engine) -> Fas
             else:
                 url = settings.redis_url.get_secret_value()
             redis = await stack.enter_async_context(connect(url))
-            store = CharacterStore(redis)
+            store = CharacterStore(redis, reserved=settings.model_id)
             await store.plant(load_library())
             logger.info("loading the model %s (half a minute for the tiny one, minutes for 8B)", settings.model)
             engine = await open_engine(settings)
@@ -70,9 +70,9 @@ def create_app(settings: Settings, open_engine: OpenEngine = open_engine) -> Fas
                 max_running=settings.max_concurrent_requests,
                 stream_interval=settings.stream_interval,
             )
+            stack.callback(asyncio.create_task(turns.keep_leases(settings.lease_s / 3)).cancel)
             stack.push_async_callback(turns.drain, DRAIN_S)
             app.state.redis, app.state.characters, app.state.turns = redis, store, turns
-            stack.callback(asyncio.create_task(turns.keep_leases(settings.lease_s / 3)).cancel)
             # What start-up has made stays: the collector needn't look at it again, nor after every few tokens.
             gc.collect()
             gc.freeze()

@@ -32,7 +32,7 @@ class Settings(BaseSettings):
     gpu_memory_utilization: float = Field(0.9, gt=0, le=1)
     load_format: str = "auto"
     stream_interval: int | None = Field(None, ge=1, le=64)
-    """Tokens a frame; None: one, and two or four when dozens or hundreds of streams run."""
+    """Tokens a frame; None: one, and two or four when many streams run."""
     cpu_kv_cache_gib: int = Field(1, ge=1)
 
     temperature: float = Field(0.7, ge=0, le=2)

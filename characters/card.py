@@ -1,8 +1,8 @@
 """CharacterCard: everything a character is.
 
 A superset of Character Card V3 (kwaroran/character-card-spec-v3) with the paper's profile and the one-line persona
-it was written from. On the wire those two travel in `data.extensions.opencharacter`, so that a card drops into any
-front-end and comes back whole. Fields that no specification names are kept, everywhere.
+it was written from. In files those two travel in `data.extensions.opencharacter`, so that a card drops into any
+front-end and comes back whole. Fields of `data` that no specification names are kept.
 """
 
 import re

@@ -98,7 +98,7 @@ class Turn:
         except InvalidRequest as error:
             raise InvalidRequestError(str(error)) from error
         except EngineDeadError as error:
-            raise EngineDownError("the inference engine has died; the server is restarting") from error
+            raise EngineDownError("the inference engine has died, and the server stops") from error
         except EngineError as error:
             raise UnavailableError(str(error), code="engine_error") from error
 

@@ -173,7 +173,7 @@ class Turns:
 
     def _admit(self) -> None:
         if self.engine.error() is not None:
-            raise EngineDownError("the inference engine has died; the server is restarting")
+            raise EngineDownError("the inference engine has died, and the server stops")
         if len(self._running) >= self._max_running:
             raise UnavailableError(f"{self._max_running} requests are running: try again", code="overloaded")
 

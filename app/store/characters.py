@@ -38,8 +38,10 @@ class CharacterRecord:
 class CharacterStore:
     """All methods raise UnavailableError when Redis doesn't answer."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, *, reserved: str = "") -> None:
+        """`reserved` is an id that no character may take: the raw model's, which stands beside them."""
         self._redis: Replies = redis
+        self._reserved = reserved
         self._write = redis.register_script(load_script("write_character"))
 
     async def plant(self, library: Mapping[str, CharacterCard]) -> None:
@@ -53,7 +55,7 @@ class CharacterStore:
         """Raises ConflictError when the id is taken."""
         record = CharacterRecord(character_id, 1, card)
         async with redis_errors():
-            if await self._put(record, expected=0) != "ok":
+            if character_id == self._reserved or await self._put(record, expected=0) != "ok":
                 raise ConflictError(f"there is a character {character_id!r} already", param="id", code="id_taken")
         return record
 
@@ -62,7 +64,7 @@ class CharacterStore:
         async with redis_errors():
             for number in range(1, 100_000):
                 record = CharacterRecord(slug if number == 1 else f"{slug}-{number}", 1, card)
-                if await self._put(record, expected=0) == "ok":
+                if record.id != self._reserved and await self._put(record, expected=0) == "ok":
                     return record
         raise ConflictError(f"too many characters are called {slug!r}", param="name", code="id_taken")
 
