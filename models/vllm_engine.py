@@ -216,6 +216,10 @@ async def open_vllm_engine(model: str, **options: Any) -> VllmEngine:  # the fie
         raise EngineError(f"vLLM can't be imported: {error}{hint}") from error
 
     on_cpu = current_platform.is_cpu()
+    eager = on_cpu if chosen.enforce_eager is None else chosen.enforce_eager
+    if eager:
+        # Or the first request for logprobs would compile its kernel, 25 s in which nobody is answered.
+        os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
     logger.info("loading %s with vLLM %s on %s", model, __version__, "the CPU" if on_cpu else "the GPU")
     arguments: dict[str, Any] = {
         "model": model,
@@ -225,7 +229,7 @@ async def open_vllm_engine(model: str, **options: Any) -> VllmEngine:  # the fie
         "dtype": chosen.dtype,
         "load_format": chosen.load_format,
         # Compiling takes half a minute at each start, and gains little on a tiny model.
-        "enforce_eager": on_cpu if chosen.enforce_eager is None else chosen.enforce_eager,
+        "enforce_eager": eager,
         # The CPU's own default of 128 tokens would leave up to 127 of a cached prompt to be read again.
         "block_size": chosen.block_size or (32 if on_cpu else None),
         "use_tqdm_on_load": False,
