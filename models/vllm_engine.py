@@ -9,7 +9,7 @@ import gc
 import logging
 import os
 import re
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -104,7 +104,7 @@ class VllmEngine:
 class _Sampling:
     """vLLM's names that are needed at each request, looked up once after its import."""
 
-    def __init__(self, stop_token_ids: Sequence[int]) -> None:
+    def __init__(self, renderer: Renderer) -> None:
         from vllm import SamplingParams as VllmSamplingParams
         from vllm import exceptions
         from vllm.inputs import tokens_input
@@ -112,7 +112,8 @@ class _Sampling:
         from vllm.v1.engine.exceptions import EngineDeadError as VllmEngineDeadError
         from vllm.v1.engine.exceptions import EngineGenerateError
 
-        self._stop_token_ids = list(stop_token_ids)
+        self._stop_token_ids = list(renderer.stop_token_ids)
+        self._no_control_characters = dict.fromkeys(_control_characters(renderer), -100.0)
         self._params = VllmSamplingParams
         self._takes_interval = "stream_interval" in VllmSamplingParams.__struct_fields__
         self._delta = RequestOutputKind.DELTA
@@ -145,12 +146,17 @@ class _Sampling:
             stop_token_ids=None if params.ignore_eos else self._stop_token_ids,
             ignore_eos=params.ignore_eos,
             logprobs=params.logprobs,
-            logit_bias=dict(params.logit_bias) or None,
+            logit_bias=self._bias(params) or None,
             structured_outputs=self._constraint(params.constraint) if params.constraint else None,
             output_kind=self._delta,
             **self._interval(params.stream_interval),
             skip_clone=True,
         )
+
+    def _bias(self, params: SamplingParams) -> dict[int, float]:
+        # xgrammar lets control characters, which JSON forbids, into strings whose length a schema bounds.
+        under_schema = params.constraint is not None and params.constraint.json_schema is not None
+        return dict(params.logit_bias) | (self._no_control_characters if under_schema else {})
 
     def _interval(self, tokens: int) -> dict[str, Any]:  # a field that releases before 0.30 lack
         return {"stream_interval": tokens} if self._takes_interval else {}
@@ -162,6 +168,12 @@ class _Sampling:
             regex=constraint.regex,
             choice=list(constraint.choice) or None,
         )
+
+
+def _control_characters(renderer: Renderer) -> list[int]:
+    """The tokens with a control character in them, but for line ends, which no grammar's string holds."""
+    texts = (renderer.decode([token]) for token in range(renderer.vocabulary))
+    return [token for token, text in enumerate(texts) if min(text, default=" ") < " " and not set(text) & {"\n", "\r"}]
 
 
 def _failure(params: SamplingParams) -> Exception:
@@ -246,7 +258,7 @@ async def open_vllm_engine(model: str, **options: Any) -> VllmEngine:  # the fie
         llm = AsyncLLM.from_engine_args(chosen_arguments, usage_context=UsageContext.OPENAI_API_SERVER)
     except Exception as error:  # vLLM raises whatever its child process met
         raise EngineError(f"the model {model} could not be loaded: {error}") from error
-    return VllmEngine(llm, _Sampling(renderer.stop_token_ids), chosen, renderer)
+    return VllmEngine(llm, _Sampling(renderer), chosen, renderer)
 
 
 def _set_environment(options: EngineOptions) -> None:

@@ -547,7 +547,7 @@ def stored(data_dir: Path, *sessions: str) -> list[Session]:
     return asyncio.run(read())
 
 
-def test_server_killed_between_two_turns_loses_nothing(tmp_path: Path) -> None:
+def test_server_killed_between_two_turns_loses_nothing(tmp_path: Path, renderer: Renderer) -> None:
     with run_server(tmp_path, FAKE, script()) as server:
         session = create(server)
         post(server, f"{session}/messages", {"content": "Hello."}).raise_for_status()
@@ -558,6 +558,8 @@ def test_server_killed_between_two_turns_loses_nothing(tmp_path: Path) -> None:
         assert contents(server, session) == before
         answer = post(server, f"{session}/messages", {"content": "Hello again."})
         assert (answer.status_code, answer.json()["version"]) == (200, 3)
+    generated = [token for number in range(6) for token in renderer.encode(f"word{number} ")]
+    assert stored(tmp_path, session)[0].branch()[2].token_ids == generated
 
 
 def test_server_killed_in_mid_turn_leaves_no_half_turn(tmp_path: Path) -> None:

@@ -306,6 +306,12 @@ def test_json_schema_is_followed(api: OpenAI) -> None:
     jsonschema.validate(json.loads(text(completion)), MOOD)
 
 
+def test_json_schema_string_holds_no_control_character(api: OpenAI, renderer: Renderer) -> None:
+    wanted = {str(renderer.encode(sign)[0]): 100 for sign in ("\t", "\x11")}
+    form = {"type": "json_schema", "json_schema": {"name": "mood", "schema": MOOD}}
+    json.loads(text(ask(api, response_format=form, logit_bias=wanted, max_tokens=100)))
+
+
 def test_parse_helper_gives_the_object(api: OpenAI) -> None:
     completion = api.chat.completions.parse(model="tiny", messages=HELLO, response_format=Mood, max_tokens=60)
     assert isinstance(completion.choices[0].message.parsed, Mood)
