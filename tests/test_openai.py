@@ -237,7 +237,7 @@ def test_logprobs_are_told_for_every_token(api: OpenAI) -> None:
 
 
 def test_logprobs_without_alternatives(api: OpenAI) -> None:
-    logprobs = ask(api, logprobs=True).choices[0].logprobs
+    logprobs = ask(api, logprobs=True, extra_body={"ignore_eos": True}).choices[0].logprobs
     assert logprobs is not None
     assert [token.top_logprobs for token in logprobs.content or []] == [[]] * 8
 
