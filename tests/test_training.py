@@ -21,6 +21,7 @@ from models.synthesis.personas import imagine_characters
 from models.synthesis.profiles import build_profile_turns
 from models.training import sft
 from models.training.batches import IGNORED, CopyingBatches, RowBatches
+from models.training.network import build_network
 from models.training.recipe import Recipe, load_recipe
 from models.training.rows import build_example, build_turns, row_texts
 from models.training.vocabulary import SPECIAL_TOKENS, learn_vocabulary
@@ -90,6 +91,18 @@ def test_copying_batches_repeat_at_a_distance_of_each_rows_own() -> None:
     assert max(distances) <= 32
 
 
+def test_a_new_network_copies_what_it_has_read(renderer: Renderer) -> None:
+    tokenizer = learn_vocabulary(row_texts(ROWS), 1000, 2048)
+    recipe = load_recipe(Path("models/recipes/tiny.yaml"))
+    torch.manual_seed(0)
+    network = build_network(recipe.shape, tokenizer)
+    batch = CopyingBatches(1, 4096, 512, first_id=8, vocabulary=len(tokenizer), seed=1)[0]
+    labels = batch["labels"][:, 1:]
+    with torch.no_grad():
+        said = network(batch["input_ids"]).logits[:, :-1].argmax(-1)
+    assert (said == labels)[labels != IGNORED].float().mean() > 0.25  # one in a thousand would be chance
+
+
 def test_a_recipe_refuses_keys_that_nobody_reads() -> None:
     recipe = yaml.safe_load(Path("models/recipes/tiny.yaml").read_text())
     assert Recipe.model_validate(recipe).phases[0].kind == "copying"
@@ -116,7 +129,6 @@ def test_a_short_training_makes_a_model_that_loads(tmp_path: Path) -> None:
             "intermediate_size": 128,
             "layers": 2,
             "heads": 2,
-            "kv_heads": 1,
             "head_dim": 32,
             "max_position_embeddings": 2048,
         },

@@ -24,6 +24,7 @@ from models.synthesis.portraits import imagine_portrait
 from models.synthesis.talk import FIELDS, Talk
 
 PORTRAIT_SHARE = 0.12
+DRILL_SHARE = 0.2
 # About four characters a token: nothing longer than two thousand tokens of talk.
 _LONGEST = 5500
 
@@ -79,13 +80,13 @@ def build_portrait(random: Random) -> dict[str, Any]:
     return {"persona": persona, "profile": profile.model_dump()}
 
 
-def build_rows(characters: Iterable[Character], seed: int, drills: int = 0) -> Iterator[dict[str, Any]]:
-    """A dialogue for each character, in order, with portraits strewn in between. The first `drills` are drills."""
+def build_rows(characters: Iterable[Character], seed: int) -> Iterator[dict[str, Any]]:
+    """A dialogue or a drill for each character, in order, with portraits strewn in between."""
     for number, character in enumerate(characters):
         random = Random(f"{seed}/{number}")
-        if number >= drills and random.random() < PORTRAIT_SHARE / (1 - PORTRAIT_SHARE):
+        if random.random() < PORTRAIT_SHARE / (1 - PORTRAIT_SHARE):
             yield build_portrait(random)
-        yield build_dialogue(character, random, drill=number < drills)
+        yield build_dialogue(character, random, drill=random.random() < DRILL_SHARE)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -93,15 +94,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("personas", type=Path)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument(
-        "--drills", type=int, default=0, help="this many, before all others, of bare questions and answers"
-    )
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(arguments)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     with options.personas.open("rb") as source, options.out.open("wb") as file:
         characters = (parse_character(orjson.loads(line)) for line in source)
-        for row in track(build_rows(characters, options.seed, options.drills), "talking", total=None):
+        for row in track(build_rows(characters, options.seed), "talking", total=None):
             file.write(orjson.dumps(row) + b"\n")
 
 

@@ -59,25 +59,16 @@ class RowBatches(Dataset[Batch]):
 class CopyingBatches(Dataset[Batch]):
     """Random tokens said again and again; labels from the second time on. `first_id` is the first that isn't special.
 
-    Each row repeats at a distance of its own, from a sixteenth of its length to a half, if `varied`; else at half its
-    length, where position alone tells what comes next and no head learns to look for what was said before.
+    Each row repeats at a distance of its own, from a sixteenth of its length to a half: at one distance for all,
+    position alone would tell what comes next, and no head had to look for what was said before.
     """
 
     def __init__(
-        self,
-        steps: int,
-        batch_tokens: int,
-        length: int,
-        *,
-        first_id: int,
-        vocabulary: int,
-        seed: int,
-        varied: bool = True,
+        self, steps: int, batch_tokens: int, length: int, *, first_id: int, vocabulary: int, seed: int
     ) -> None:
         self._steps = steps
         self._rows = max(1, batch_tokens // length)
         self._length = length
-        self._nearest = length // 16 if varied else length // 2
         self._range = (first_id, vocabulary)
         self._seed = seed
 
@@ -88,7 +79,7 @@ class CopyingBatches(Dataset[Batch]):
         if index >= self._steps:
             raise IndexError(index)
         generator = torch.Generator().manual_seed(self._seed * 1_000_003 + index)
-        distances = torch.randint(self._nearest, self._length // 2 + 1, (self._rows, 1), generator=generator)
+        distances = torch.randint(self._length // 16, self._length // 2 + 1, (self._rows, 1), generator=generator)
         tokens = torch.randint(*self._range, (self._rows, self._length), generator=generator)
         places = torch.arange(self._length).expand(self._rows, -1)
         ids = tokens.gather(1, places % distances)

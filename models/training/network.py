@@ -1,32 +1,44 @@
 """The network of a recipe: built from its shape, saved as bf16 safetensors beside its tokenizer."""
 
+import math
 from pathlib import Path
 
 import torch
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from models.training.circuits import write_copying_heads
 from models.training.recipe import Shape
 from models.training.vocabulary import BEGIN, END_OF_TEXT, END_OF_TURN, PAD, special_id
 
+_INITIAL_SPREAD = 0.03
+
 
 def build_network(shape: Shape, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
-    """A Llama of that shape with random weights (torch's seed decides), for that vocabulary."""
+    """A Llama of that shape with random weights (torch's seed decides) and heads that copy, for that vocabulary."""
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=shape.hidden_size,
         intermediate_size=shape.intermediate_size,
         num_hidden_layers=shape.layers,
         num_attention_heads=shape.heads,
-        num_key_value_heads=shape.kv_heads,
+        num_key_value_heads=shape.heads,
         head_dim=shape.head_dim,
         max_position_embeddings=shape.max_position_embeddings,
         rope_parameters={"rope_type": "default", "rope_theta": shape.rope_theta},
         tie_word_embeddings=True,
+        initializer_range=_INITIAL_SPREAD,
         bos_token_id=special_id(tokenizer, BEGIN),
         eos_token_id=special_id(tokenizer, END_OF_TURN),
         pad_token_id=special_id(tokenizer, PAD),
     )
-    return LlamaForCausalLM(config)  # type: ignore[no-untyped-call]  # transformers leaves it untyped
+    network = LlamaForCausalLM(config)  # type: ignore[no-untyped-call]  # transformers leaves it untyped
+    # What layers add to the residual stream starts small beside what is in it, as in GPT-2.
+    with torch.no_grad():
+        for layer in network.model.layers:
+            layer.self_attn.o_proj.weight /= math.sqrt(2 * shape.layers)
+            layer.mlp.down_proj.weight /= math.sqrt(2 * shape.layers)
+    write_copying_heads(network, shape.rope_theta)
+    return network
 
 
 def save_network(network: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:

@@ -18,10 +18,9 @@ class Shape(_Section):
     intermediate_size: PositiveInt
     layers: PositiveInt
     heads: PositiveInt
-    kv_heads: PositiveInt
     head_dim: PositiveInt
     max_position_embeddings: PositiveInt
-    rope_theta: PositiveFloat = 10000.0
+    rope_theta: PositiveFloat = 500000.0
 
 
 class Vocabulary(_Section):
@@ -40,14 +39,11 @@ class Schedule(_Section):
 
 
 class CopyingPhase(_Section):
-    """Random tokens said twice, loss on the second time: forms the heads that copy (induction heads)."""
+    """Random tokens said again and again, loss from the second time on: hones the heads that copy."""
 
     kind: Literal["copying"]
     steps: PositiveInt
     length: Annotated[int, Field(ge=8)] = 256
-    distance: Literal["half", "varied"] = "varied"
-    """How far back the repeated tokens are: half a row, which is soon learned, by position alone; or for each row
-    its own, which takes heads that look for what was said before."""
     batch_tokens: PositiveInt = 8192
 
 

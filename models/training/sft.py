@@ -74,7 +74,6 @@ def _append_phase(
             first_id=first_id,
             vocabulary=vocabulary,
             seed=seed,
-            varied=phase.distance == "varied",
         )
         return curriculum.append(name, copying)
     pad_id = special_id(tokenizer, PAD)
