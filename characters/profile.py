@@ -54,6 +54,15 @@ SYNTHESIS_LENGTHS = {
     "goal": 200,
 }
 
+# What a value is made of besides spaces, as a pattern's ranges, by the bytes that UTF-8 takes for it: no quotes, no
+# escapes, nothing that can't be seen, nothing of private use.
+_SEEN = (
+    r"!#-\[\]-~",
+    "\u00a1-\u00ac\u00ae-\u07ff",
+    "\u0800-\u167f\u1681-\u180d\u180f-\u1fff\u2010-\u2027\u2030-\u205e\u2070-\u2fff\u3001-\ud7ff\uf900-\ufefe\uff01-\uffef",
+    "\U00010000-\U0003fffd",
+)
+
 
 class Profile(BaseModel):
     """Fourteen one-line answers to who somebody is. Empty means unknown. Immutable."""
@@ -81,12 +90,20 @@ class Profile(BaseModel):
         return "\n".join(f"{label}: {value}" for label, value in values if value)
 
 
-def profile_json_schema() -> dict[str, Any]:
+def profile_json_schema(char_bytes: int = 4) -> dict[str, Any]:
     """The JSON schema that constrained decoding follows: every field required, in order, bounded, nothing else.
 
-    The decoder (xgrammar) writes no quotes and no escapes into a string that has a length.
+    No value is blank, none needs an escape, and no character of one takes more than `char_bytes` (2 to 4) in UTF-8.
     """
+    seen = "".join(_SEEN[:char_bytes])
     properties = {
-        field: {"type": "string", "minLength": 1, "maxLength": length} for field, length in SYNTHESIS_LENGTHS.items()
+        field: {"type": "string", "pattern": f"^[{seen}][ {seen}]{{0,{length - 1}}}$"}
+        for field, length in SYNTHESIS_LENGTHS.items()
     }
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+
+
+def longest_profile_bytes(char_bytes: int = 4) -> int:
+    """Bytes of the longest JSON that `profile_json_schema(char_bytes)` allows, without whitespace around its signs."""
+    signs = len('"":"",')
+    return 1 + sum(len(field) + signs + length * char_bytes for field, length in SYNTHESIS_LENGTHS.items())

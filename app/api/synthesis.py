@@ -11,14 +11,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from app.api.sse import DONE, STREAM_START, ErrorResponse, TurnResponse
-from app.errors import ApiError, InvalidRequestError
+from app.errors import ApiError, ContextLengthError, InvalidRequestError
 from app.sessions.turn import Turn
 from app.sessions.turns import Turns
 from app.store.characters import CharacterRecord
 from characters.card import CharacterCard, build_card
-from characters.profile import profile_json_schema
-from models.engine import Constraint, SamplingParams
-from models.synthesis.profiles import build_profile_turns, parse_profile
+from models.synthesis.profiles import ProfileTooLong, build_profile_params, build_profile_turns, parse_profile
 
 # Complete fields of a profile's JSON so far: the decoder writes no quotes and no escapes into a value.
 _FIELD = re.compile(r'"(\w+)":"([^"]*)"')
@@ -40,13 +38,17 @@ class SynthesisRequest(BaseModel):
 
 
 async def synthesize(body: SynthesisRequest, turns: Turns) -> Turn:
-    """Begin to write the profile. Raises InvalidRequestError for a persona that says nothing."""
+    """Begin to write the profile. Raises InvalidRequestError for a persona that says nothing or too much."""
     if not body.persona.strip():
         raise InvalidRequestError("`persona` is empty", param="persona")
-    params = SamplingParams(
-        temperature=body.temperature, seed=body.seed, constraint=Constraint(json_schema=profile_json_schema())
-    )
-    asked = build_profile_turns(turns.engine.renderer, body.persona)
+    engine = turns.engine
+    asked = build_profile_turns(engine.renderer, body.persona)
+    try:
+        params = build_profile_params(
+            len(engine.renderer.render(asked)), engine.max_model_len, temperature=body.temperature, seed=body.seed
+        )
+    except ProfileTooLong as error:
+        raise ContextLengthError(str(error), param="persona") from error
     return await turns.complete([], asked, [], params, cut=False, endpoint="synthesize")
 
 
@@ -88,10 +90,11 @@ class ProfileStream(TurnResponse):
 
     async def _finish(self) -> tuple[CharacterRecord | None, CharacterCard]:
         choice = self.turn.choices[0]
-        if choice.finish_reason != "stop":
-            raise ApiError("the profile didn't fit into the model's context", code="synthesis_failed")
-        persona = " ".join(self._body.persona.split())
-        card = build_card(parse_profile(choice.content), persona)
+        try:
+            profile = parse_profile(choice.content)
+        except ValueError as error:
+            raise ApiError("the model wrote no complete profile; nothing was saved", code="synthesis_failed") from error
+        card = build_card(profile, " ".join(self._body.persona.split()))
         return await self._save(card), card
 
 

@@ -4,16 +4,13 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from characters.profile import profile_json_schema
-
-from models.engine import Constraint, Engine, SamplingParams
+from models.engine import Engine, SamplingParams
 from models.evaluation.episodes import Episode, Question
 from models.prompt import build_prompt, head_text, tail_text
 from models.renderer import Turn
-from models.synthesis.profiles import build_profile_turns
+from models.synthesis.profiles import build_profile_params, build_profile_turns
 
 _REPLY_TOKENS = 200
-_PROFILE_TOKENS = 1600
 # Enough to keep a small engine busy.
 _CONCURRENT = 64
 
@@ -43,16 +40,11 @@ async def play_episodes(engine: Engine, episodes: Sequence[Episode], temperature
 async def write_profiles(engine: Engine, personas: Sequence[str], temperature: float) -> list[str]:
     """What the model writes for each persona under the profile's schema."""
     gate = asyncio.Semaphore(_CONCURRENT)
-    params = SamplingParams(
-        max_tokens=_PROFILE_TOKENS,
-        temperature=temperature,
-        seed=0,
-        constraint=Constraint(json_schema=profile_json_schema()),
-    )
 
     async def write(number: int, persona: str) -> str:
         async with gate:
             prompt = engine.renderer.render(build_profile_turns(engine.renderer, persona))
+            params = build_profile_params(len(prompt), engine.max_model_len, temperature=temperature, seed=0)
             ids, _ = await _generate(engine, prompt, params, f"profile-{temperature}-{number}")
             return engine.renderer.decode(ids)
 

@@ -95,9 +95,10 @@ def judge(replies: Sequence[Reply], profiles: Sequence[str], temperature: float)
 def is_valid_profile(text: str) -> bool:
     """Whether `text` is a profile with every field said."""
     try:
-        return all(parse_profile(text).model_dump().values())
+        parse_profile(text)
     except ValueError:
         return False
+    return True
 
 
 async def evaluate(engine: Engine, count: int, seed: int, temperature: float) -> Report:
