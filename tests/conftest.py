@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio.from_thread
 import httpx
@@ -19,7 +20,14 @@ from redis.asyncio import Redis
 
 from app.store.connection import connect
 from app.store.embedded import embedded_redis
+from app.store.sessions import SessionStore
 from models.renderer import Renderer, load_renderer
+from tests.fake_engine import FakeEngine
+from tests.live import Live, serve_live
+from tests.refusals import ASK, CHAT
+
+if TYPE_CHECKING:  # takes a second to import, and few tests need it
+    from openai import AsyncOpenAI, OpenAI
 
 ROOT = Path(__file__).parent.parent
 TINY = ROOT / "models" / "tiny"
@@ -138,6 +146,36 @@ def client(server: Server) -> Iterator[httpx.Client]:
         yield connections
 
 
+@pytest.fixture
+def engine_lives_on(client: httpx.Client) -> Iterator[None]:
+    """After each test that uses this, the same engine still answers."""
+    yield
+    answer = client.post(CHAT, json=ASK)
+    assert answer.status_code == 200, answer.text
+
+
+@pytest.fixture(scope="module")
+def api(server: Server) -> Iterator["OpenAI"]:
+    """OpenAI's own client, strict about what it gets back."""
+    from openai import OpenAI
+
+    with OpenAI(
+        base_url=f"{server.url}/v1", api_key="none", timeout=120, max_retries=0, _strict_response_validation=True
+    ) as client:
+        yield client
+
+
+@pytest.fixture
+async def async_api(server: Server) -> AsyncIterator["AsyncOpenAI"]:
+    """The same, asynchronous."""
+    from openai import AsyncOpenAI
+
+    async with AsyncOpenAI(
+        base_url=f"{server.url}/v1", api_key="none", timeout=120, max_retries=0, _strict_response_validation=True
+    ) as client:
+        yield client
+
+
 @pytest.fixture(scope="session")
 def renderer() -> Renderer:
     return load_renderer(str(TINY))
@@ -159,6 +197,19 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
     async with connect(redis_url) as connection:
         await connection.flushall()
         yield connection
+
+
+@pytest.fixture
+def sessions(redis: Redis) -> SessionStore:
+    """A store in it, whose leases outlast a test."""
+    return SessionStore(redis, lease_s=30)
+
+
+@pytest.fixture
+async def live(renderer: Renderer, redis: Redis, redis_url: str) -> AsyncIterator[Live]:
+    """The application on it, with an engine that says what it is told."""
+    async with serve_live(FakeEngine(renderer), redis_url) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

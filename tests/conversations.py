@@ -1,0 +1,24 @@
+"""Sessions as the store keeps them, for tests to write and read."""
+
+from app.sessions.session import Message, Session, new_id, open_session
+from characters.card import CardData, CharacterCard
+from models.prompt import UserPersona
+from models.renderer import load_renderer
+from tests.conftest import TINY
+
+RENDERER = load_renderer(str(TINY))
+CARD = CharacterCard(data=CardData(name="Odo", first_mes="Good morning, {{user}}."))
+
+
+def new_session() -> Session:
+    return open_session("odo", CARD, UserPersona("Mira"), RENDERER)
+
+
+def exchange(session: Session, said: str = "Hello", answer: str = "Hello.") -> list[Message]:
+    """A user's message and its reply, as a turn adds them."""
+    asked = Message(new_id("msg"), session.tip, "user", said, RENDERER.encode(said))
+    return [asked, Message(new_id("msg"), asked.id, "assistant", answer, RENDERER.encode(answer), "stop")]
+
+
+def spoken(session: Session) -> list[str]:
+    return [message.content for message in session.branch()]

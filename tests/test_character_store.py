@@ -1,0 +1,112 @@
+"""Characters in Redis: changed by one writer at a time, planted once."""
+
+import asyncio
+
+import pytest
+from redis.asyncio import Redis
+
+from app.errors import ConflictError, NotFoundError, PreconditionError
+from app.store.characters import CharacterStore
+from characters.card import CardData, CharacterCard
+from characters.library import load_library
+
+
+@pytest.fixture
+def characters(redis: Redis) -> CharacterStore:
+    return CharacterStore(redis)
+
+
+def card(name: str, *tags: str) -> CharacterCard:
+    return CharacterCard(data=CardData(name=name, tags=list(tags)))
+
+
+@pytest.mark.anyio
+async def test_character_comes_back_as_it_was_written(characters: CharacterStore) -> None:
+    for character_id, shipped in load_library().items():
+        assert (await characters.create(character_id, shipped)).card == shipped
+        assert (await characters.get(character_id)).card == shipped
+
+
+@pytest.mark.anyio
+async def test_character_id_is_taken_once(characters: CharacterStore) -> None:
+    await characters.create("odo", card("Odo"))
+    with pytest.raises(ConflictError, match="already"):
+        await characters.create("odo", card("Odo the second"))
+    assert (await characters.get("odo")).card.name == "Odo"
+
+
+@pytest.mark.anyio
+async def test_unnamed_characters_are_numbered(characters: CharacterStore) -> None:
+    made = await asyncio.gather(*(characters.create_unnamed("odo", card("Odo")) for _ in range(8)))
+    assert {record.id for record in made} == {"odo", *(f"odo-{number}" for number in range(2, 9))}
+
+
+@pytest.mark.anyio
+async def test_character_changes_have_one_winner(characters: CharacterStore) -> None:
+    record = await characters.create("odo", card("Odo"))
+    outcomes = await asyncio.gather(
+        *(characters.replace(record, card(f"Odo {number}")) for number in range(10)), return_exceptions=True
+    )
+    assert sum(isinstance(outcome, PreconditionError) for outcome in outcomes) == 9
+    assert (await characters.get("odo")).version == 2
+
+
+@pytest.mark.anyio
+async def test_changed_character_is_not_deleted_unseen(characters: CharacterStore) -> None:
+    record = await characters.create("odo", card("Odo"))
+    await characters.replace(record, card("Odo, changed"))
+    with pytest.raises(PreconditionError):
+        await characters.delete(record)
+    assert (await characters.get("odo")).card.name == "Odo, changed"
+
+
+@pytest.mark.anyio
+async def test_deleted_character_leaves_nothing(characters: CharacterStore, redis: Redis) -> None:
+    await characters.delete(await characters.create("odo", card("Odo")))
+    assert await redis.keys("*") == []
+    with pytest.raises(NotFoundError):
+        await characters.get("odo")
+
+
+@pytest.mark.anyio
+async def test_replacing_a_deleted_character_is_not_found(characters: CharacterStore) -> None:
+    record = await characters.create("odo", card("Odo"))
+    await characters.delete(record)
+    with pytest.raises(NotFoundError):
+        await characters.replace(record, card("Odo"))
+
+
+@pytest.mark.anyio
+async def test_list_finds_by_name_and_tag(characters: CharacterStore) -> None:
+    await characters.create("odo", card("Odo Brann", "Baker", "old"))
+    await characters.create("mira", card("MIRA", "thief", "old"))
+    await characters.create("straße", card("Straße", "bAKER"))
+
+    async def found(query: str = "", tag: str = "") -> list[str]:
+        return [record.id for record in (await characters.list(query=query, tag=tag))[0]]
+
+    assert await found() == ["mira", "odo", "straße"]
+    assert await found(query="bran") == ["odo"]
+    assert await found(query="mira") == ["mira"]
+    assert await found(query="STRASSE") == ["straße"]
+    assert await found(tag="baker") == ["odo", "straße"]
+    assert await found(tag="old", query="o") == ["odo"]
+    assert await found(tag="bake") == []
+
+
+@pytest.mark.anyio
+async def test_library_is_planted_once(characters: CharacterStore) -> None:
+    library = {"odo": card("Odo"), "mira": card("Mira"), "una": card("Una")}
+    await characters.plant(library)
+    await characters.delete(await characters.get("odo"))
+    await characters.replace(await characters.get("mira"), card("Mira, mine"))
+    await characters.plant(library)
+    assert await characters.ids() == ["mira", "una"]
+    assert (await characters.get("mira")).card.name == "Mira, mine"
+
+
+@pytest.mark.anyio
+async def test_planting_leaves_a_users_character_of_that_id(characters: CharacterStore) -> None:
+    await characters.create("odo", card("My own Odo"))
+    await characters.plant({"odo": card("Odo")})
+    assert (await characters.get("odo")).card.name == "My own Odo"
