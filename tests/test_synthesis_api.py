@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
+from app.api.synthesis import SynthesisRequest
 from characters.card import slug
 from characters.profile import LABELS, SYNTHESIS_LENGTHS, Profile
 
@@ -56,6 +57,13 @@ def test_synthesis_writes_a_complete_profile(client: httpx.Client, persona: str)
     assert made["data"]["name"] == made["profile"]["name"]
     assert made["data"]["first_mes"]
     assert client.get(f"/characters/{made['id']}").json() == made
+
+
+def test_null_is_absent_from_a_synthesis() -> None:
+    nothing = dict.fromkeys(("seed", "temperature", "dry_run", "stream"))
+    body = SynthesisRequest.model_validate({"persona": "A baker", **nothing})
+    assert not body.stream
+    assert not body.dry_run
 
 
 def test_dry_run_saves_nothing(client: httpx.Client) -> None:

@@ -20,13 +20,12 @@ from app.api.sampling import SamplingFields
 from app.api.sse import ChatStream, TurnJson, completion_to_wire
 from app.errors import InvalidRequestError, NotFoundError
 from app.sessions.session import open_session
-from app.sessions.turn import Turn
+from app.sessions.turn import RunningTurn
 from app.sessions.turns import Turns
 from app.store.characters import CharacterRecord, CharacterStore
 from models.engine import SamplingParams
 from models.prompt import UserPersona, head_text, tail_text
-from models.renderer import Renderer, Role
-from models.renderer import Turn as RenderedTurn
+from models.renderer import Renderer, Role, Turn
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"], route_class=JsonRoute)
 
@@ -162,7 +161,7 @@ async def _character(model: str | None, turns: Turns, characters: CharacterStore
 
 async def _turn_of_client(
     character: CharacterRecord | None, lines: list[Line], params: SamplingParams, turns: Turns
-) -> Turn:
+) -> RunningTurn:
     """A turn on the history that the client sent; without a character its messages are all there is."""
     renderer = turns.engine.renderer
     if character is None:
@@ -176,7 +175,7 @@ async def _turn_of_client(
 
 async def _turn_in_session(
     session_id: str, character: CharacterRecord | None, lines: list[Line], params: SamplingParams, turns: Turns
-) -> Turn:
+) -> RunningTurn:
     """A turn of a session that the server keeps; opened here when it is new, with what was said before."""
     if not SESSION_ID.fullmatch(session_id):
         raise InvalidRequestError(
@@ -218,9 +217,9 @@ def _instructions(lines: Sequence[Line]) -> str:
     return "\n\n".join(line.text for line in lines[:first])
 
 
-def _rendered(lines: Sequence[Line], renderer: Renderer) -> list[RenderedTurn]:
+def _rendered(lines: Sequence[Line], renderer: Renderer) -> list[Turn]:
     # What the assistant has begun is continued to the letter; all else is trimmed, as chat templates do.
     ends = [*(line.text.strip() for line in lines[:-1]), lines[-1].text]
     if lines[-1].role != "assistant":
         ends[-1] = ends[-1].strip()
-    return [RenderedTurn(line.role, renderer.encode(text)) for line, text in zip(lines, ends, strict=True)]
+    return [Turn(line.role, renderer.encode(text)) for line, text in zip(lines, ends, strict=True)]

@@ -12,7 +12,7 @@ from app.api.sampling import SamplingFields
 from app.api.sse import ChatStream, TurnJson, logprobs_to_wire
 from app.errors import InvalidRequestError, NotFoundError
 from app.sessions.session import open_session
-from app.sessions.turn import Turn
+from app.sessions.turn import RunningTurn
 from characters.card import DEFAULT_USER
 from models.prompt import UserPersona, head_text
 
@@ -126,7 +126,7 @@ async def regenerate(
     return _answer(await turns.regenerate(session_id, params), body, request)
 
 
-def _answer(turn: Turn, body: TurnRequest, request: Request) -> Response:
+def _answer(turn: RunningTurn, body: TurnRequest, request: Request) -> Response:
     assert turn.write is not None
     model = turn.write.session.character_id
     if body.stream:

@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from app.errors import ApiError
-from app.sessions.turn import Turn
+from app.sessions.turn import RunningTurn
 from models.engine import Chunk, TokenLogprob
 
 logger = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ STREAM_START = {
 class TurnResponse(Response):
     """Runs `turn` while the client is there."""
 
-    def __init__(self, turn: Turn, model: str, on_error: ErrorResponse) -> None:
+    def __init__(self, turn: RunningTurn, model: str, on_error: ErrorResponse) -> None:
         super().__init__()
         self.turn = turn
         self.model = model
@@ -94,7 +94,7 @@ class TurnResponse(Response):
 class ChatStream(TurnResponse):
     """`chat.completion.chunk` frames: the role, the content, the finish reason after the commit, usage, [DONE]."""
 
-    def __init__(self, turn: Turn, model: str, on_error: ErrorResponse, *, include_usage: bool) -> None:
+    def __init__(self, turn: RunningTurn, model: str, on_error: ErrorResponse, *, include_usage: bool) -> None:
         super().__init__(turn, model, on_error)
         self._include_usage = include_usage
         self._base = {"id": turn.id, "object": "chat.completion.chunk", "created": self.created, "model": model}
@@ -154,7 +154,7 @@ class TurnJson(TurnResponse):
     """The finished turn as one JSON object, shaped by `shape`."""
 
     def __init__(
-        self, turn: Turn, model: str, on_error: ErrorResponse, shape: Callable[["TurnJson"], dict[str, Any]]
+        self, turn: RunningTurn, model: str, on_error: ErrorResponse, shape: Callable[["TurnJson"], dict[str, Any]]
     ) -> None:
         super().__init__(turn, model, on_error)
         self._shape = shape

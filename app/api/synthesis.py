@@ -12,12 +12,13 @@ from starlette.types import Receive, Scope, Send
 
 from app.api.sse import DONE, STREAM_START, ErrorResponse, TurnResponse
 from app.errors import ApiError, ContextLengthError, InvalidRequestError
-from app.sessions.turn import Turn
+from app.sessions.turn import RunningTurn
 from app.sessions.turns import Turns
 from app.store.characters import CharacterRecord
 from characters.card import CharacterCard, build_card
 from models.synthesis.profiles import ProfileTooLong, build_profile_params, build_profile_turns, parse_profile
 
+TEMPERATURE = 0.8
 # Complete fields of a profile's JSON so far: the decoder writes no quotes and no escapes into a value.
 _FIELD = re.compile(r'"(\w+)":"([^"]*)"')
 
@@ -26,18 +27,18 @@ Shape = Callable[[CharacterRecord | None, CharacterCard], dict[str, Any]]
 
 
 class SynthesisRequest(BaseModel):
-    """A persona in one line; the same `seed` writes the same character."""
+    """A persona in one line; the same `seed` writes the same character. Null is absent."""
 
     model_config = ConfigDict(extra="allow")
 
     persona: str = Field(min_length=1, max_length=1000)
     seed: int | None = Field(None, ge=0, lt=2**63)
-    temperature: float = Field(0.8, ge=0, le=2)
-    dry_run: bool = False
-    stream: bool = False
+    temperature: float | None = Field(None, ge=0, le=2)
+    dry_run: bool | None = None
+    stream: bool | None = None
 
 
-async def synthesize(body: SynthesisRequest, turns: Turns) -> Turn:
+async def synthesize(body: SynthesisRequest, turns: Turns) -> RunningTurn:
     """Begin to write the profile. Raises InvalidRequestError for a persona that says nothing or too much."""
     if not body.persona.strip():
         raise InvalidRequestError("`persona` is empty", param="persona")
@@ -45,7 +46,10 @@ async def synthesize(body: SynthesisRequest, turns: Turns) -> Turn:
     asked = build_profile_turns(engine.renderer, body.persona)
     try:
         params = build_profile_params(
-            len(engine.renderer.render(asked)), engine.max_model_len, temperature=body.temperature, seed=body.seed
+            len(engine.renderer.render(asked)),
+            engine.max_model_len,
+            temperature=TEMPERATURE if body.temperature is None else body.temperature,
+            seed=body.seed,
         )
     except ProfileTooLong as error:
         raise ContextLengthError(str(error), param="persona") from error
@@ -58,7 +62,9 @@ class ProfileStream(TurnResponse):
     Streamed: a frame `{"field", "value"}` as each field is complete, then the character, then [DONE].
     """
 
-    def __init__(self, turn: Turn, body: SynthesisRequest, save: Save, on_error: ErrorResponse, shape: Shape) -> None:
+    def __init__(
+        self, turn: RunningTurn, body: SynthesisRequest, save: Save, on_error: ErrorResponse, shape: Shape
+    ) -> None:
         super().__init__(turn, "", on_error)
         self._body = body
         self._save = save

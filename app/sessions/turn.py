@@ -53,7 +53,7 @@ class SessionWrite:
     prefill_ids: Sequence[int] = ()
 
 
-class Turn:
+class RunningTurn:
     """One generation, with or without a session. Use: `async with turn: async for chunk in turn.stream(): …`."""
 
     def __init__(

@@ -1,7 +1,7 @@
 """Beginning a turn: everything that can still be an HTTP status, before the first byte is sent.
 
 `reply`, `regenerate` and `complete` are three short entries to one begin: lease the session, plan what is added, build
-the prompt from stored ids, admit. What comes back is a `Turn`, which streams and commits.
+the prompt from stored ids, admit. What comes back is a `RunningTurn`, which streams and commits.
 """
 
 import asyncio
@@ -16,12 +16,11 @@ import anyio
 from app.errors import ContextLengthError, EngineDownError, InvalidRequestError, UnavailableError
 from app.metrics import Metrics
 from app.sessions.session import Message, Session, as_turns, new_id
-from app.sessions.turn import Choice, SessionWrite, Turn
+from app.sessions.turn import Choice, RunningTurn, SessionWrite
 from app.store.sessions import SessionStore
 from models.engine import Engine, SamplingParams
 from models.prompt import PromptTooLong, build_prompt
-from models.renderer import RenderError
-from models.renderer import Turn as RenderedTurn
+from models.renderer import RenderError, Turn
 
 # Streams from which on a frame holds two tokens, and four.
 PAIRS_FROM, FOURS_FROM = 16, 48
@@ -52,14 +51,14 @@ class Turns:
         self._reply_tokens = min(reply_tokens, engine.max_model_len // 4)
         self._max_running = max_running
         self._stream_interval = stream_interval
-        self._running: set[Turn] = set()
+        self._running: set[RunningTurn] = set()
         self._stop_ids = frozenset(engine.renderer.stop_token_ids)
         # The same few heads come with every request that has no session: thousands of tokens each.
         self.encode_head = lru_cache(maxsize=512)(engine.renderer.encode)
 
     async def reply(
         self, session_id: str, content: str, params: SamplingParams, *, prefill: str = "", endpoint: str = "sessions"
-    ) -> Turn:
+    ) -> RunningTurn:
         """Answer a message of the user's; with `prefill`, go on from those words of the character's."""
 
         def plan(session: Session) -> tuple[list[Message], str]:
@@ -68,7 +67,7 @@ class Turns:
 
         return await self._begin(session_id, plan, params, endpoint, prefill)
 
-    async def regenerate(self, session_id: str, params: SamplingParams) -> Turn:
+    async def regenerate(self, session_id: str, params: SamplingParams) -> RunningTurn:
         """Another reply beside the last one, which is kept as its sibling."""
 
         def plan(session: Session) -> tuple[list[Message], str]:
@@ -80,18 +79,18 @@ class Turns:
     async def complete(
         self,
         head: Sequence[int],
-        turns: Sequence[RenderedTurn],
+        turns: Sequence[Turn],
         tail: Sequence[int],
         params: SamplingParams,
         *,
         cut: bool,
         endpoint: str = "chat.completions",
-    ) -> Turn:
+    ) -> RunningTurn:
         """Answer a conversation that the client keeps; `cut` shortens one that doesn't fit instead of refusing it."""
         started = time.perf_counter()
         self._admit()
         prompt, _, params = self._prompt(head, turns, tail, params, start=0, cut=cut)
-        return Turn(self, prompt, params, endpoint, started)
+        return RunningTurn(self, prompt, params, endpoint, started)
 
     def check_length(self, text: str) -> None:
         """Raise ContextLengthError for a text that no prompt could hold, before a second is spent on its tokens."""
@@ -113,7 +112,7 @@ class Turns:
         params: SamplingParams,
         endpoint: str,
         prefill: str,
-    ) -> Turn:
+    ) -> RunningTurn:
         started = time.perf_counter()
         self._admit()
         if params.n != 1:
@@ -126,7 +125,7 @@ class Turns:
             added, parent = plan(session)
             prefill_ids = renderer.encode(prefill) if prefill else []
             history = [*session.branch(None if added else parent), *added]
-            turns = as_turns(history) + ([RenderedTurn("assistant", prefill_ids)] if prefill else [])
+            turns = as_turns(history) + ([Turn("assistant", prefill_ids)] if prefill else [])
             ids = [message.id for message in history]
             start = ids.index(session.window) if session.window in ids else 0
             tail = renderer.encode(session.tail()) if session.tail() else []
@@ -138,12 +137,12 @@ class Turns:
             raise
         window = ids[start] if start else None
         write = SessionWrite(session, lease, added, parent, window, new_id("msg"), prefill, prefill_ids)
-        return Turn(self, prompt, params, endpoint, started, write)
+        return RunningTurn(self, prompt, params, endpoint, started, write)
 
     def _prompt(
         self,
         head: Sequence[int],
-        turns: Sequence[RenderedTurn],
+        turns: Sequence[Turn],
         tail: Sequence[int],
         params: SamplingParams,
         *,
@@ -177,11 +176,11 @@ class Turns:
         if len(self._running) >= self._max_running:
             raise UnavailableError(f"{self._max_running} requests are running: try again", code="overloaded")
 
-    def enter(self, turn: Turn) -> None:
+    def enter(self, turn: RunningTurn) -> None:
         self._running.add(turn)
         self.metrics.waiting.inc()
 
-    def leave(self, turn: Turn, *, waited: bool) -> None:
+    def leave(self, turn: RunningTurn, *, waited: bool) -> None:
         self._running.discard(turn)
         (self.metrics.waiting if waited else self.metrics.running).dec()
 
