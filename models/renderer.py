@@ -9,9 +9,8 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
-from jinja2.exceptions import TemplateError
 from tokenizers import Tokenizer
 
 Role = Literal["system", "user", "assistant"]
@@ -63,7 +62,7 @@ class Renderer(Protocol):
         """
 
 
-class _TokenizerBase:
+class ContentTokenizer:
     """Encoding and decoding of content, over one `tokenizers.Tokenizer` of its own."""
 
     def __init__(self, tokenizer: Tokenizer, fingerprint: str, stop_token_ids: Sequence[int]) -> None:
@@ -84,7 +83,7 @@ class _TokenizerBase:
         return text
 
 
-class Llama3Renderer(_TokenizerBase):
+class Llama3Renderer(ContentTokenizer):
     """Meta's Llama-3 template, written in ids. `render(turns)` costs one list concatenation."""
 
     def __init__(self, tokenizer: Tokenizer, fingerprint: str) -> None:
@@ -110,94 +109,11 @@ class Llama3Renderer(_TokenizerBase):
         return ids + self._headers["assistant"]
 
 
-class TemplateRenderer(_TokenizerBase):
-    """Any Hugging Face chat template: rendered around markers, then cut at them, so that content keeps its own ids.
-
-    Where the template refuses a system message between turns, two turns of one role in a row or a first turn of the
-    assistant's, system text is folded into the user's turn, neighbours are joined and an empty opening is added.
-    """
-
-    _OPENING = "(The conversation begins.)"
-
-    def __init__(self, tokenizer: Any, fingerprint: str) -> None:
-        """`tokenizer` is a transformers `PreTrainedTokenizerFast` with a chat template."""
-        backend = tokenizer.backend_tokenizer
-        ends = {tokenizer.eos_token_id} | {
-            backend.token_to_id(token) for token in ("<|im_end|>", "<|eot_id|>", "<|end|>")
-        }
-        super().__init__(backend, fingerprint, sorted(end for end in ends if end is not None))
-        self._glue = Tokenizer.from_str(backend.to_str())
-        self._hf = tokenizer
-        self._dialect = next((d for d in ("free", "strict", "no_system") if self._accepts(d)), None)
-        if self._dialect is None:
-            raise RenderError("the model's chat template can't render a conversation of system, user and assistant")
-
-    def segments(self, turns: Sequence[Turn]) -> Iterator[Segment]:
-        turns = self._normalize(turns, self._dialect or "free")
-        pieces = self._pieces(turns, generate=False)
-        for index, glue in enumerate(pieces):
-            if index and turns[index - 1].role == "assistant" and glue and glue[0] in self.stop_token_ids:
-                yield Segment(glue[:1], True)
-                glue = glue[1:]
-            yield Segment(glue)
-            if index < len(turns):
-                yield Segment(turns[index].token_ids, turns[index].role == "assistant")
-
-    def render(self, turns: Sequence[Turn]) -> list[int]:
-        turns = self._normalize(turns, self._dialect or "free")
-        resume = bool(turns) and turns[-1].role == "assistant"
-        pieces = self._pieces(turns, generate=not resume)
-        if resume:
-            pieces[-1] = []
-        ids = list(pieces[0])
-        for turn, glue in zip(turns, pieces[1:], strict=True):
-            ids += [*turn.token_ids, *glue]
-        return ids
-
-    def _accepts(self, dialect: str) -> bool:
-        roles: list[Role] = ["system", "assistant", "user", "user", "system", "user", "assistant", "user"]
-        turns = [Turn(role, self.encode(str(number))) for number, role in enumerate(roles)]
-        try:
-            self._pieces(self._normalize(turns, dialect), generate=True)
-        except RenderError:
-            return False
-        return True
-
-    def _pieces(self, turns: Sequence[Turn], *, generate: bool) -> list[list[int]]:
-        """The template's glue before, between and after the turns: `len(turns) + 1` lists of ids."""
-        marks = [f"\ue000{number}\ue001" for number in range(len(turns))]
-        messages = [{"role": turn.role, "content": mark} for turn, mark in zip(turns, marks, strict=True)]
-        try:
-            text: str = self._hf.apply_chat_template(messages, tokenize=False, add_generation_prompt=generate)
-        except TemplateError as error:
-            raise RenderError(f"the model's chat template refuses this conversation: {error}") from error
-        pieces = []
-        for mark in marks:
-            before, found, text = text.partition(mark)
-            if not found:
-                raise RenderError("the model's chat template drops a message")
-            pieces.append(before)
-        return [self._glue.encode(piece, add_special_tokens=False).ids for piece in (*pieces, text)]
-
-    def _normalize(self, turns: Sequence[Turn], dialect: str) -> list[Turn]:
-        if dialect == "free":
-            return list(turns)
-        blank = self.encode("\n\n")
-        result: list[Turn] = []
-        for turn in turns:
-            keeps_system = dialect == "strict" and not result
-            role: Role = "user" if turn.role == "system" and not keeps_system else turn.role
-            if role == "assistant" and not any(earlier.role == "user" for earlier in result):
-                result.append(Turn("user", self.encode(self._OPENING)))
-            if result and result[-1].role == role:
-                turn = Turn(role, [*result.pop().token_ids, *blank, *turn.token_ids])
-            result.append(Turn(role, turn.token_ids))
-        return result
-
-
 def load_renderer(model: str) -> Renderer:
     """The renderer for a model folder or Hugging Face id. Raises RenderError when its tokenizer can't be used."""
-    from transformers import AutoTokenizer  # takes seconds to import
+    from transformers import AutoTokenizer, GenerationConfig  # takes seconds to import
+
+    from models.template import TemplateRenderer  # which imports this module
 
     hf = AutoTokenizer.from_pretrained(model)
     if not hf.is_fast:
@@ -209,7 +125,11 @@ def load_renderer(model: str) -> Renderer:
     # By the template, not the vocabulary: fine-tunes of Llama 3 often speak ChatML.
     if "<|start_header_id|>" in str(hf.chat_template):
         return Llama3Renderer(backend, fingerprint)
-    return TemplateRenderer(hf, fingerprint)
+    try:
+        eos = GenerationConfig.from_pretrained(model).eos_token_id
+    except OSError:  # a model without one
+        eos = None
+    return TemplateRenderer(hf, fingerprint, eos if isinstance(eos, list) else [] if eos is None else [eos])
 
 
 def _token_id(tokenizer: Tokenizer, token: str) -> int:
