@@ -6,6 +6,8 @@ from models.synthesis.character import Character
 from models.synthesis.grammar import choose_branches, fill_known, load_grammar
 from models.synthesis.imagination import Imagination
 
+_SALUTES = ["Good evening.", "Hello!", "Hi.", "Thank you.", "I see.", "Good morning!", "Oh, nice.", "Hello there."]
+
 
 class Asker:
     """The one who talks with `character`."""
@@ -26,7 +28,9 @@ class Asker:
     def careless(self, text: str, *, keep: bool = False) -> str:
         """`text` as people type: with a preface, the name, small letters, no full stop, a typo."""
         random = self._random
-        if random.random() < 0.12 and not text.startswith("*"):
+        if random.random() < 0.06 and not text.startswith("*"):
+            text = f"{random.choice(_SALUTES)} {text}"
+        elif random.random() < 0.12 and not text.startswith("*"):
             preface = random.choice(
                 [
                     "So, ",

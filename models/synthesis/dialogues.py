@@ -7,21 +7,21 @@ same seed give the same rows.
 
 import argparse
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import orjson
-from characters.card import build_card
 from rich.progress import track
 
 from models.prompt import tail_text
 from models.synthesis.character import Character
+from models.synthesis.drills import hold_drill
 from models.synthesis.grammar import load_grammar, split_lines
 from models.synthesis.personas import parse_character
 from models.synthesis.portraits import imagine_portrait
-from models.synthesis.talk import FIELDS, Talk
+from models.synthesis.talk import Talk
 
 PORTRAIT_SHARE = 0.12
 DRILL_SHARE = 0.2
@@ -47,20 +47,10 @@ def hold_talk(character: Character, random: Random) -> Talk:
     return talk
 
 
-def hold_drill(character: Character, random: Random) -> Talk:
-    """Bare questions and bare answers: every field of the card, and nothing else."""
-    talk = Talk(character, random)
-    fields = [field for field in FIELDS if talk.speaker.knows(field)]
-    for field in random.sample(fields, len(fields)):
-        talk.drill(field)
-    return talk
-
-
 def build_dialogue(character: Character, random: Random, *, drill: bool = False) -> dict[str, Any]:
     """A row that holds a conversation, or a drill on the bare profile."""
-    if drill and character.card.profile:
-        character = replace(character, card=build_card(character.card.profile))
-    talk = hold_drill(character, random) if drill else hold_talk(character, random)
+    talk = hold_drill(character, random) if drill and character.card.profile else hold_talk(character, random)
+    character = talk.character
     row: dict[str, Any] = {
         "card": character.card.to_v3(),
         "user": asdict(character.user),

@@ -1,0 +1,64 @@
+"""Drills: plain questions about a bare profile, and about what the user said, answered without any manner of speaking.
+In half of them what the card says is words without sense, so that nothing but reading answers."""
+
+import re
+from dataclasses import replace
+from functools import cache
+from random import Random
+
+from characters.card import build_card
+from characters.profile import Profile
+
+from models.synthesis.character import Character
+from models.synthesis.grammar import FOLDER, load_grammar
+from models.synthesis.names import NameForge
+from models.synthesis.talk import FIELDS, Talk
+from models.synthesis.traits import FREE_FIELDS
+from models.synthesis.values import Value
+from models.synthesis.voices import PLAIN
+
+_SENSELESS = 0.5
+_ASIDE = 0.3
+
+
+def hold_drill(character: Character, random: Random) -> Talk:
+    """Every field of the card asked once, in any order, with things that the user tells and asks back in between."""
+    talk = Talk(_strip(character, random), random)
+    fields = [field for field in FIELDS if talk.speaker.knows(field)]
+    told: list[str] = []
+    for field in random.sample(fields, len(fields)):
+        talk.drill(field)
+        if random.random() < _ASIDE:
+            kinds = [kind for kind, entry in load_grammar("facts").items() if isinstance(entry, dict)]
+            kind = random.choice([kind for kind in kinds if kind not in character.facts and kind not in told])
+            told.append(kind)
+            talk.tell(kind)
+        elif told and random.random() < _ASIDE:
+            talk.recall(random.choice(told))
+    return talk
+
+
+def _strip(character: Character, random: Random) -> Character:
+    """The character with nothing but a profile, and that without a way of speaking."""
+    values = dict(character.values)
+    if random.random() < _SENSELESS:
+        forge = NameForge(random)
+        for field in FREE_FIELDS:
+            if field in values and random.random() < 0.7:
+                text = _mumble(random, forge)
+                values[field] = Value(text, text, "loose" if values[field].shape == "noun" else values[field].shape)
+    profile = Profile(**{field: value.card for field, value in values.items()})
+    return replace(character, card=build_card(profile), voice=PLAIN, values=values, lore={}, acts=False)
+
+
+def _mumble(random: Random, forge: NameForge) -> str:
+    """Two to nine words that mean nothing together; one in three means nothing alone."""
+    return " ".join(
+        forge.word() if random.random() < 0.33 else random.choice(_vocabulary()) for _ in range(random.randint(2, 9))
+    )
+
+
+@cache
+def _vocabulary() -> tuple[str, ...]:
+    texts = (path.read_text() for path in sorted(FOLDER.glob("*.yaml")))
+    return tuple(sorted({word for text in texts for word in re.findall(r"(?<!\{)\b[A-Za-z]{2,}\b(?!\})", text)}))
