@@ -22,7 +22,11 @@ Json = Any
 
 
 class CardError(ValueError):
-    """The card can't be read; the message says what it is and what was expected."""
+    """The card can't be read; the message says what it is and what was expected, `code` names the fault."""
+
+    def __init__(self, message: str, code: str = "invalid_card") -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class CardData(BaseModel):

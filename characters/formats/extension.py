@@ -1,0 +1,79 @@
+"""Our own corner of a card, `data.extensions.opencharacter`: profile, persona, and what has no place elsewhere.
+
+`root` holds what stood beside `data` in the file, `unread` by field what could not be read: nothing is lost.
+"""
+
+from pydantic import ValidationError
+
+from characters.card import EXTENSION
+from characters.formats.document import Json
+from characters.lore.coercion import Coercion
+from characters.profile import Profile
+
+ROOT, UNREAD = "root", "unread"
+MAX_PERSONA_CHARS = 4000
+
+
+def settle_extensions(data: dict[str, Json], coercion: Coercion) -> None:
+    """Make `data["extensions"]` an object, and our corner, where there is one, another."""
+    value = data.get("extensions")
+    if not isinstance(value, dict):
+        data["extensions"] = {}
+        if value not in (None, []):
+            keep_unread(data, "extensions", value, coercion)
+    there = data["extensions"].get(EXTENSION)
+    if there is not None and not isinstance(there, dict):
+        del data["extensions"][EXTENSION]
+        keep_unread(data, EXTENSION, there, coercion)
+
+
+def ours(data: dict[str, Json]) -> dict[str, Json]:
+    """Our corner, made where it is missing. Settle the extensions before."""
+    corner: dict[str, Json] = data["extensions"].setdefault(EXTENSION, {})
+    return corner
+
+
+def put(data: dict[str, Json], key: str, item: Json) -> None:
+    """Put `item` into our corner, unless it says nothing or something is there already."""
+    if item not in (None, "", {}):
+        ours(data).setdefault(key, item)
+
+
+def keep_unread(data: dict[str, Json], field: str, value: Json, coercion: Coercion) -> None:
+    """Keep what `field` held where it does no harm."""
+    coercion.warn(f"`{field}` can't be read; kept in extensions.{EXTENSION}.{UNREAD}")
+    corner = ours(data)
+    if not isinstance(corner.get(UNREAD, {}), dict):
+        corner[UNREAD] = {UNREAD: corner[UNREAD]}
+    corner.setdefault(UNREAD, {})[field] = value
+
+
+def take_root(data: dict[str, Json]) -> dict[str, Json]:
+    """What belongs beside `data`, taken out of it. `data` is changed, its values aren't."""
+    corner = data["extensions"].get(EXTENSION)
+    if not isinstance(corner, dict) or not isinstance(corner.get(ROOT), dict):
+        return {}
+    rest = {key: item for key, item in corner.items() if key != ROOT}
+    data["extensions"] = {**data["extensions"], EXTENSION: rest}
+    if not rest:
+        del data["extensions"][EXTENSION]
+    root: dict[str, Json] = corner[ROOT]
+    return root
+
+
+def settle_profile(data: dict[str, Json], coercion: Coercion) -> None:
+    """Keep a profile and a persona that aren't ones out of the way."""
+    corner = data["extensions"].get(EXTENSION, {})
+    profile, persona = corner.get("profile"), corner.get("persona")
+    if profile is not None and not _is_profile(profile):
+        keep_unread(data, "profile", corner.pop("profile"), coercion)
+    if persona is not None and not (isinstance(persona, str) and len(persona) <= MAX_PERSONA_CHARS):
+        keep_unread(data, "persona", corner.pop("persona"), coercion)
+
+
+def _is_profile(value: Json) -> bool:
+    try:
+        Profile.model_validate(value)
+    except ValidationError:
+        return False
+    return True
