@@ -6,8 +6,9 @@ Pixels are decoded only to put a character's own picture, of whatever kind, into
 import hashlib
 import io
 from dataclasses import dataclass
+from itertools import product
 
-from PIL import Image, ImageDraw, UnidentifiedImageError
+from PIL import Image, ImageColor, ImageDraw, UnidentifiedImageError
 
 from characters.card import CardError
 from characters.formats.limits import MAX_PIXELS
@@ -63,16 +64,20 @@ def to_png(blob: bytes) -> bytes:
 def draw_default(name: str) -> bytes:
     """A PNG for a character without a picture: a pattern in two colours, always the same for the same name."""
     digest = hashlib.sha256(name.encode()).digest()
-    image = Image.new("RGB", SIZE, f"hsl({digest[0] * 360 // 256}, 35%, 88%)")
+    image = Image.new("P", SIZE, 0)
+    image.putpalette((*_colour(digest[0], "35%, 88%"), *_colour(digest[1], "45%, 42%")))
     draw = ImageDraw.Draw(image)
-    colour = f"hsl({digest[1] * 360 // 256}, 45%, 42%)"
     left, top = (SIZE[0] - COLUMNS * CELL) // 2, (SIZE[1] - ROWS * CELL) // 2
-    for row in range(ROWS):
-        for column in range(COLUMNS):
-            if digest[2 + row * 3 + min(column, COLUMNS - 1 - column)] & 1:
-                x, y = left + column * CELL, top + row * CELL
-                draw.rectangle((x, y, x + CELL - 1, y + CELL - 1), colour)
-    return _encode(image.quantize(2))
+    for row, column in product(range(ROWS), range(COLUMNS)):
+        if digest[2 + row * 3 + min(column, COLUMNS - 1 - column)] & 1:
+            x, y = left + column * CELL, top + row * CELL
+            draw.rectangle((x, y, x + CELL - 1, y + CELL - 1), 1)
+    return _encode(image)
+
+
+def _colour(hue: int, shade: str) -> tuple[int, ...]:
+    """Red, green and blue; `hue` goes around at 256."""
+    return ImageColor.getrgb(f"hsl({hue * 360 // 256}, {shade})")
 
 
 def _open(blob: bytes) -> Image.Image:
@@ -91,5 +96,5 @@ def _open(blob: bytes) -> Image.Image:
 
 def _encode(image: Image.Image) -> bytes:
     out = io.BytesIO()
-    image.save(out, "PNG", optimize=True)
+    image.save(out, "PNG")
     return out.getvalue()
