@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import blake2b
 
-from characters.chance import roll
+from characters.chance import rolls
 from characters.clock import format_time, humanize, parse_time
 
-MAX_DICE = 1000
+MAX_DICE = 100
 MAX_SIDES = 10**9
 
 _DICE = re.compile(r"(?:(\d{0,4})d)?(\d{1,9})([+-]\d{1,9})?", re.IGNORECASE)
@@ -56,10 +56,10 @@ class Source:
         self._text = text
         self._digest = ""
 
-    def roll(self, seed: str, offset: int) -> float:
+    def rolls(self, count: int, seed: str, offset: int) -> list[float]:
         if not self._digest:
             self._digest = blake2b(self._text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-        return roll(seed, "macro", self._digest, str(offset))
+        return rolls(count, seed, "macro", self._digest, str(offset))
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,8 @@ def _choose(seed: str | None, arguments: Arguments) -> str | None:
     if seed is None or not arguments.parts:
         return None
     choices = arguments.choices()
-    return choices[int(arguments.source.roll(seed, arguments.offset) * len(choices))]
+    (drawn,) = arguments.source.rolls(1, seed, arguments.offset)
+    return choices[int(drawn * len(choices))]
 
 
 def _random(context: Context, arguments: Arguments) -> str | None:
@@ -134,9 +135,8 @@ def _roll(context: Context, arguments: Arguments) -> str | None:
     dice, sides = int(match[1] or 1), int(match[2])
     if not (0 < dice <= MAX_DICE and 0 < sides <= MAX_SIDES):
         return None
-    cup = str(arguments.source.roll(context.seed, arguments.offset))
-    rolled = (int(roll(cup, str(number)) * sides) + 1 for number in range(dice))
-    return str(sum(rolled) + int(match[3] or 0))
+    rolled = arguments.source.rolls(dice, context.seed, arguments.offset)
+    return str(sum(int(one * sides) + 1 for one in rolled) + int(match[3] or 0))
 
 
 def _formatted(pattern: str) -> Call:

@@ -16,7 +16,8 @@ from characters.variables import VARIABLE_CALLS
 
 # Macros deeper inside others than this are left as they are.
 MAX_DEPTH = 16
-# Characters that the macros of one text may write together; those beyond are left as they are.
+# So many macros of one text are replaced, and so many characters may they write together; the rest stays as it is.
+MAX_MACROS = 10_000
 MAX_WRITTEN = 1 << 22
 
 ALL_CALLS = CALLS | VARIABLE_CALLS
@@ -56,6 +57,7 @@ class _Expansion:
         self._values = values
         self._context = context
         self._source = Source(text)
+        self._macros = MAX_MACROS
         self._left = MAX_WRITTEN
 
     def run(self) -> str:
@@ -90,6 +92,9 @@ class _Expansion:
 
     def _call(self, inside: list[str], offset: int) -> str | None:
         """What the macro with these pieces between its braces becomes."""
+        self._macros -= 1
+        if self._macros < 0:
+            return None
         match = None if isinstance(inside[0], Written) else _NAME.match(inside[0])
         if not match:
             return None

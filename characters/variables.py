@@ -1,10 +1,17 @@
 """The macros that keep something: `{{setvar::name::value}}`, `getvar`, `addvar`, `incvar`, `decvar`, and the same for
-`globalvar`. As in SillyTavern (public/scripts/variables.js): numbers add up, anything else is joined."""
+`globalvar`.
+
+As in SillyTavern (public/scripts/variables.js): numbers add up, anything else is joined.
+"""
 
 import re
 from collections.abc import MutableMapping
+from functools import partial
 
 from characters.calls import Arguments, Call, Context
+
+# What would become longer isn't kept.
+MAX_VALUE_CHARS = 1 << 16
 
 _COLONS = re.compile("::")
 _NUMBER = re.compile(r"[+-]?\d{1,15}(\.\d{1,15})?")
@@ -18,44 +25,44 @@ def _add(one: str, other: str) -> str:
     return str(int(total)) if total.is_integer() else repr(total)
 
 
-def _variable_calls(name: str) -> dict[str, Call]:
-    """The five macros on one kind of variables: `var`, or `globalvar`."""
+class Shelf:
+    """One kind of variables and the macros on it: `var`, or `globalvar`."""
 
-    def kept(context: Context) -> MutableMapping[str, str]:
-        return context.variables if name == "var" else context.global_variables
+    def __init__(self, name: str) -> None:
+        self._is_global = name == "globalvar"
+        self.calls: dict[str, Call] = {
+            f"get{name}": self._get,
+            f"set{name}": self._set,
+            f"add{name}": self._add,
+            f"inc{name}": partial(self._step, "1"),
+            f"dec{name}": partial(self._step, "-1"),
+        }
 
-    def get(context: Context, arguments: Arguments) -> str:
-        return kept(context).get(arguments.text().strip(), "")
+    def _kept(self, context: Context) -> MutableMapping[str, str]:
+        return context.global_variables if self._is_global else context.variables
 
-    def put(context: Context, arguments: Arguments) -> str | None:
-        variable, *value = arguments.split(_COLONS, 1)
-        if not value:
+    def _keep(self, context: Context, variable: str, value: str) -> str | None:
+        if len(value) > MAX_VALUE_CHARS:
             return None
-        kept(context)[variable.strip()] = value[0]
+        self._kept(context)[variable.strip()] = value
         return ""
 
-    def add(context: Context, arguments: Arguments) -> str | None:
+    def _get(self, context: Context, arguments: Arguments) -> str:
+        return self._kept(context).get(arguments.text().strip(), "")
+
+    def _set(self, context: Context, arguments: Arguments) -> str | None:
         variable, *value = arguments.split(_COLONS, 1)
-        if not value:
-            return None
-        kept(context)[variable.strip()] = _add(kept(context).get(variable.strip(), ""), value[0])
-        return ""
+        return self._keep(context, variable, value[0]) if value else None
 
-    def step(by: str) -> Call:
-        def call(context: Context, arguments: Arguments) -> str:
-            variable = arguments.text().strip()
-            kept(context)[variable] = _add(kept(context).get(variable, ""), by)
-            return kept(context)[variable]
+    def _add(self, context: Context, arguments: Arguments) -> str | None:
+        variable, *value = arguments.split(_COLONS, 1)
+        before = self._kept(context).get(variable.strip(), "")
+        return self._keep(context, variable, _add(before, value[0])) if value else None
 
-        return call
-
-    return {
-        f"get{name}": get,
-        f"set{name}": put,
-        f"add{name}": add,
-        f"inc{name}": step("1"),
-        f"dec{name}": step("-1"),
-    }
+    def _step(self, by: str, context: Context, arguments: Arguments) -> str:
+        variable = arguments.text().strip()
+        self._kept(context)[variable] = _add(self._kept(context).get(variable, ""), by)
+        return self._kept(context)[variable]
 
 
-VARIABLE_CALLS = _variable_calls("var") | _variable_calls("globalvar")
+VARIABLE_CALLS = Shelf("var").calls | Shelf("globalvar").calls
