@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from characters.card import CardError, CharacterCard
 from characters.formats.assets import EMBEDDED, ICON_PATH, Asset, embedded_path, main_icon, settle_assets
 from characters.formats.dialects import to_data
-from characters.formats.document import Json
+from characters.formats.document import Json, clean
 from characters.formats.extension import settle_profile, take_root
 from characters.formats.fields import LISTS, TEXTS, settle_fields
 from characters.formats.limits import MAX_CARD_BYTES, MAX_WARNINGS
@@ -78,6 +78,8 @@ def build_card_file(
     settle_profile(data, coercion)
     kept = dict(files or {})
     settle_assets(data, kept, picture, coercion)
+    # What was kept in our extension lies deeper now.
+    data = clean(data, coercion, depth=-4)
     if (size := len(orjson.dumps(data))) > MAX_CARD_BYTES:
         raise CardError(f"the card has {size:,} bytes of JSON; at most {MAX_CARD_BYTES:,} are read", "card_too_large")
     try:

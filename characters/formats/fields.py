@@ -139,9 +139,13 @@ def _date(value: Json, coercion: Coercion) -> int | str | None:
         return _parsed(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    if value > LAST_SECOND:
+    if abs(value) > LAST_SECOND * 1000:
+        return None
+    if abs(value) > LAST_SECOND:
         coercion.warn("a date was in milliseconds, read as seconds")
         return int(value) // 1000
+    if not isinstance(value, int):
+        coercion.warn("a date had a fraction of a second, which was cut off")
     return int(value)
 
 

@@ -18,7 +18,8 @@ FIELDS = {"name": "name", "greeting": "first_mes"}
 def read_yaml(raw: bytes) -> CardFile:
     """The card in a YAML text. Raises CardError: what `parse_yaml`, `clean` and `build_card_file` raise."""
     coercion = Coercion()
-    value = clean(parse_yaml(raw), coercion)
+    # The card lies one level deeper than in JSON.
+    value = clean(parse_yaml(raw), coercion, depth=-1)
     if not isinstance(value, dict):
         told = "this is text, but no card; expected a card in JSON, PNG, CHARX or YAML"
         raise CardError(told, "unknown_format")

@@ -80,7 +80,7 @@ def _events(text: str) -> Iterator[yaml.Event]:
 
 
 def _value(event: yaml.Event, events: Iterator[yaml.Event], depth: int = 0) -> Json:
-    if depth > MAX_DEPTH:
+    if depth > 2 * MAX_DEPTH:
         raise too_deep()
     if isinstance(event, yaml.ScalarEvent):
         return _scalar(event)
