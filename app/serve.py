@@ -10,6 +10,7 @@ import uvicorn
 import uvloop
 
 from app.errors import ApiError
+from app.listener import AddressError, listen, take_address
 from app.logs import configure_logs
 from app.main import create_app
 from app.settings import Settings
@@ -30,7 +31,7 @@ def serve(settings: Settings) -> int:
         signal.signal(stop, _leave)
     try:
         return uvloop.run(_serve(settings))
-    except (EmbeddedRedisError, EngineError, RenderError, ApiError) as error:
+    except (AddressError, EmbeddedRedisError, EngineError, RenderError, ApiError) as error:
         logger.critical("%s", error)
         return 1
 
@@ -39,8 +40,6 @@ async def _serve(settings: Settings) -> int:
     app = create_app(settings)
     config = uvicorn.Config(
         app,
-        host=settings.host,
-        port=settings.port,
         http="httptools",
         lifespan="off",
         log_config=None,
@@ -48,11 +47,11 @@ async def _serve(settings: Settings) -> int:
         server_header=False,
         timeout_graceful_shutdown=GRACE_S,
     )
-    # Taken before the model loads: a port in use is known at once, not after minutes.
-    listener = config.bind_socket()
     server = uvicorn.Server(config)
+    listener = take_address(settings.host, settings.port)
     async with app.router.lifespan_context(app):
         watcher = asyncio.create_task(_stop_when_dead(app.state.turns.engine, server))
+        listen(listener, config.backlog)
         host, port = listener.getsockname()[:2]
         logger.info("listening on http://%s:%s, its API described at /docs; Ctrl-C stops", host, port)
         await server.serve(sockets=[listener])

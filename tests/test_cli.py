@@ -94,13 +94,20 @@ def test_serve_refuses_a_data_directory_in_use(server: Server) -> None:
 
 
 def test_serve_refuses_a_port_in_use(tmp_path: Path) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        answer = run("serve", data_dir=str(tmp_path), port=str(taken.getsockname()[1]))
-    assert answer.returncode != 0
-    assert "Address already in use" in answer.stderr
-    assert "Traceback" not in answer.stderr
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        answer = run("serve", data_dir=str(tmp_path), port=str(port))
+    assert answer.returncode == 1
+    [told] = answer.stderr.splitlines()
+    assert f"port {port} on 127.0.0.1 is in use" in told
+    assert "PORT=" in told
+
+
+def test_serve_refuses_an_address_that_is_not_here(tmp_path: Path) -> None:
+    answer = run("serve", data_dir=str(tmp_path), host="192.0.2.1", api_keys="k" * 16)
+    assert answer.returncode == 1
+    [told] = answer.stderr.splitlines()
+    assert "can't listen on 192.0.2.1, port 0 (Cannot assign requested address)" in told
 
 
 def test_serve_without_redis_says_what_is_missing(tmp_path: Path) -> None:
