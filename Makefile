@@ -5,9 +5,10 @@ PORT ?= $(or $(OPENCHARACTER_PORT),8000)
 PIP_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 
 KIND := $(shell nvidia-smi >/dev/null 2>&1 && echo cuda || echo cpu)
+OTHER_KIND := $(if $(filter cpu,$(KIND)),cuda,cpu)
 PIP := .venv/bin/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: serve test lint types bench plots clean
+.PHONY: serve test lint types bench plots clean gpu-came-or-went
 .DEFAULT_GOAL := help
 
 help: ## Say what there is to make.
@@ -32,11 +33,16 @@ bench: .venv/.dev-$(KIND) ## Measure the server beside vLLM's own, and the promp
 clean: ## Remove the environment and what was built; sessions and characters in .data stay.
 	rm -rf .venv build .mypy_cache .pytest_cache .ruff_cache
 
-.venv/bin/python:
+# Two builds of torch in one environment break each other: where a GPU came or went, .venv is made anew.
+.venv/bin/python: $(if $(wildcard .venv/.*-$(OTHER_KIND)),gpu-came-or-went)
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
 		|| { echo "Python 3.11, 3.12 or 3.13 is needed; say which with PYTHON=…"; exit 1; }
 	@echo "making .venv"
+	@rm -rf .venv
 	@$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
+
+gpu-came-or-went:
+	@echo ".venv was made for $(OTHER_KIND), this machine is for $(KIND)"
 
 # The CPU build of torch: the machine's own where pip finds one, else PyTorch's. Never the CUDA build.
 .venv/.torch-cpu: .venv/bin/python
