@@ -5,18 +5,22 @@ wrong type is changed, with a warning. What an entry does is in characters/lore/
 """
 
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from characters.card import CardError
 from characters.lore.coercion import Coercion, Json
 
 # What an entry without an insertion order has: SillyTavern's and RisuAI's default.
 DEFAULT_ORDER = 100
 
 
-class LorebookError(ValueError):
-    """This is no lorebook; the message says what it is and what was expected."""
+class LorebookError(CardError):
+    """This is no lorebook; the message says what it is and what was expected, `code` names the fault."""
+
+    def __init__(self, message: str, code: str = "invalid_lorebook") -> None:
+        super().__init__(message, code)
 
 
 class LoreEntry(BaseModel):
@@ -95,78 +99,48 @@ def _is_object(entry: Json, coercion: Coercion, place: str) -> bool:
     return isinstance(entry, dict)
 
 
-# How a field is read: the coercion, its value, what to call it in a warning, and where it is.
-Read = Callable[[Coercion, Json, str, str], Json]
-
-
-def _optional_texts(coercion: Coercion, value: Json, what: str, place: str) -> Json:
-    return None if value is None else coercion.texts(value, what, place)
-
-
-def _optional_text(coercion: Coercion, value: Json, what: str, place: str) -> Json:
-    return coercion.text(value, None, what, place)
-
-
-def _optional_number(coercion: Coercion, value: Json, what: str, place: str) -> Json:
-    return coercion.number(value, None, what, place)
-
-
-def _optional_flag(coercion: Coercion, value: Json, what: str, place: str) -> Json:
-    return coercion.flag(value, None, what, place)
-
-
-def _content(coercion: Coercion, value: Json, what: str, place: str) -> Json:
-    return coercion.text(value, "", what, place)
-
-
-def _enabled(coercion: Coercion, value: Json, what: str, place: str) -> Json:
-    return coercion.flag(value, True, what, place)
-
-
-def _order(coercion: Coercion, value: Json, what: str, place: str) -> Json:
-    return coercion.number(value, DEFAULT_ORDER, what, place)
-
-
-def _id(coercion: Coercion, value: Json, what: str, place: str) -> Json:
-    return value if isinstance(value, str) else coercion.number(value, None, what, place)
-
-
-BOOK_FIELDS: Mapping[str, Read] = {
-    "name": _optional_text,
-    "description": _optional_text,
-    "scan_depth": _optional_number,
-    "token_budget": _optional_number,
-    "recursive_scanning": _optional_flag,
-    "extensions": Coercion.mapping,
+# How a field is read, and what it becomes where it can't be.
+Reader = Callable[[Coercion, Json, Any, str, str], Json]
+BOOK_FIELDS: Mapping[str, tuple[Reader, Any]] = {
+    "name": (Coercion.text, None),
+    "description": (Coercion.text, None),
+    "scan_depth": (Coercion.number, None),
+    "token_budget": (Coercion.number, None),
+    "recursive_scanning": (Coercion.flag, None),
+    "extensions": (Coercion.mapping, {}),
 }
-ENTRY_FIELDS: Mapping[str, Read] = {
-    "keys": Coercion.texts,
-    "secondary_keys": _optional_texts,
-    "content": _content,
-    "extensions": Coercion.mapping,
-    "enabled": _enabled,
-    "insertion_order": _order,
-    "priority": _optional_number,
-    "name": _optional_text,
-    "comment": _optional_text,
-    "case_sensitive": _optional_flag,
-    "use_regex": _optional_flag,
-    "constant": _optional_flag,
-    "selective": _optional_flag,
-    "id": _id,
+ENTRY_FIELDS: Mapping[str, tuple[Reader, Any]] = {
+    "keys": (Coercion.texts, []),
+    "secondary_keys": (Coercion.texts, None),
+    "content": (Coercion.text, ""),
+    "extensions": (Coercion.mapping, {}),
+    "enabled": (Coercion.flag, True),
+    "insertion_order": (Coercion.number, DEFAULT_ORDER),
+    "priority": (Coercion.number, None),
+    "name": (Coercion.text, None),
+    "comment": (Coercion.text, None),
+    "case_sensitive": (Coercion.flag, None),
+    "use_regex": (Coercion.flag, None),
+    "constant": (Coercion.flag, None),
+    "selective": (Coercion.flag, None),
 }
 
 
 def _read_fields(
-    value: dict[str, Json], readers: Mapping[str, Read], coercion: Coercion, place: str = ""
+    value: dict[str, Json], readers: Mapping[str, tuple[Reader, Any]], coercion: Coercion, place: str = ""
 ) -> dict[str, Json]:
     what = "`{}`" if place else "the book's `{}`"
-    read = {name: readers[name](coercion, value[name], what.format(name), place) for name in readers if name in value}
-    return {**value, **read}
+    fields = dict(value)
+    for name, (read, default) in readers.items():
+        if name in value:
+            fields[name] = read(coercion, value[name], default, what.format(name), place)
+    return fields
 
 
 def _read_entry(value: dict[str, Json], coercion: Coercion, place: str) -> LoreEntry:
     fields = _read_fields(value, ENTRY_FIELDS, coercion, place)
+    if "id" in fields and not isinstance(fields["id"], str):
+        fields["id"] = coercion.number(fields["id"], None, "`id`", place)
     if "position" in fields:
         _place(fields, coercion, place)
     return LoreEntry.model_validate(fields)

@@ -9,49 +9,7 @@ from hypothesis import strategies as st
 
 from characters.lore import rulebook
 from characters.lorebook import Lorebook, LorebookError, parse_lorebook
-from tests.lore import entry, names, run, warnings
-
-json_values: st.SearchStrategy[Any] = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=6,
-)
-extras = st.dictionaries(st.text(max_size=8).map("x_".__add__), json_values, max_size=2)
-texts = st.text(max_size=8)
-numbers = st.integers(-(10**6), 10**6) | st.floats(-1e6, 1e6)
-V3_ENTRY: dict[str, st.SearchStrategy[Any]] = {
-    "keys": st.lists(texts, max_size=3),
-    "content": texts,
-    "extensions": extras,
-    "enabled": st.booleans(),
-    "insertion_order": numbers,
-    "use_regex": st.booleans(),
-}
-V3_OPTIONAL: dict[str, st.SearchStrategy[Any]] = {
-    "case_sensitive": st.booleans(),
-    "constant": st.booleans(),
-    "name": texts,
-    "priority": numbers,
-    "id": st.integers() | texts,
-    "comment": texts,
-    "selective": st.booleans(),
-    "secondary_keys": st.lists(texts, max_size=3),
-    "position": st.sampled_from(["before_char", "after_char"]),
-}
-BOOK_OPTIONAL: dict[str, st.SearchStrategy[Any]] = {
-    "name": texts,
-    "description": texts,
-    "scan_depth": numbers,
-    "token_budget": numbers,
-    "recursive_scanning": st.booleans(),
-}
-v3_entries = st.builds(dict.__or__, extras, st.fixed_dictionaries(V3_ENTRY, optional=V3_OPTIONAL))
-v3_books = st.builds(
-    lambda extra, fields, entries: extra | fields | {"entries": entries},
-    extras,
-    st.fixed_dictionaries({"extensions": extras}, optional=BOOK_OPTIONAL),
-    st.lists(v3_entries, max_size=4),
-)
+from tests.lore import V3_ENTRY, V3_OPTIONAL, entry, json_values, names, run, v3_books, warnings
 
 
 @given(v3_books)

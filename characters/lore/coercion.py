@@ -70,26 +70,27 @@ class Coercion:
             self.warn(f"{what} was a {_kind(value)} where a number belongs, and was left out", place)
         return default
 
-    def texts(self, value: Json, what: str, place: str = "") -> list[str]:
+    def texts(self, value: Json, default: list[str] | None, what: str, place: str = "") -> list[str] | None:
         """A list of strings; one string is split at its commas, and what is no text is left out."""
         if isinstance(value, str):
             self.warn(f"{what} was one text, split at its commas", place)
             return [part.strip() for part in value.split(",") if part.strip()]
         if not isinstance(value, list):
-            self.warn(f"{what} was a {_kind(value)} where a list belongs, and was left out", place)
-            return []
+            if value is not None or default is not None:
+                self.warn(f"{what} was a {_kind(value)} where a list belongs, and was left out", place)
+            return default
         if all(isinstance(item, str) for item in value):
             return value
         self.warn(f"{what} held something other than text", place)
         return [str(item) for item in value if isinstance(item, str | int | float) and not isinstance(item, bool)]
 
-    def mapping(self, value: Json, what: str, place: str = "") -> dict[str, Json]:
-        """An object; anything else becomes an empty one. PHP writes an empty object as an empty list."""
+    def mapping(self, value: Json, default: dict[str, Json], what: str, place: str = "") -> dict[str, Json]:
+        """An object. PHP writes an empty one as an empty list."""
         if isinstance(value, dict):
             return value
         if value != []:
             self.warn(f"{what} was a {_kind(value)} where an object belongs, and was left out", place)
-        return {}
+        return default
 
 
 def _join(message: str, places: list[str]) -> str:

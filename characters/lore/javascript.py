@@ -28,6 +28,12 @@ def parse_slashed(text: str) -> tuple[str, str] | None:
     return match[1], match[2]
 
 
+def to_slashed(pattern: str, *, ignore_case: bool) -> str:
+    """`pattern` spelled as `/pattern/flags`."""
+    escaped = re.sub(r"(\\.)|/", lambda match: match[1] or r"\/", pattern, flags=re.DOTALL)
+    return f"/{escaped}/{'i' if ignore_case else ''}"
+
+
 def to_re2(pattern: str, flags: str = "") -> str:
     """`pattern` for RE2. Of the flags only i, m and s change what matches; the others say where a search begins."""
     ours = "".join(flag for flag in "ims" if flag in flags)

@@ -72,7 +72,7 @@ class Options:
 
     def texts(self, name: str) -> tuple[str, ...]:
         value = self.value(name)
-        return () if not value else tuple(self._coercion.texts(value, f"`{name}`", self._place))
+        return () if not value else tuple(self._coercion.texts(value, [], f"`{name}`", self._place) or ())
 
     def warn(self, message: str) -> None:
         self._coercion.warn(message, self._place)
