@@ -9,7 +9,7 @@ import re
 from characters.card import CardData, CardError
 from characters.formats.agnai import from_agnai, is_agnai
 from characters.formats.document import Json
-from characters.formats.extension import ROOT, put, settle_extensions
+from characters.formats.extension import put, put_root, settle_extensions
 from characters.lore.coercion import Coercion
 
 FIELDS = frozenset(CardData.model_fields)
@@ -68,7 +68,7 @@ def _from_spec(value: dict[str, Json], coercion: Coercion) -> dict[str, Json]:
         root = {key: item for key, item in root.items() if key not in SHOWN}
     for key in OURS:
         put(data, key, root.pop(key, None))
-    put(data, ROOT, {key: item for key, item in root.items() if not _belongs_in(data, key, item, coercion)})
+    put_root(data, {key: item for key, item in root.items() if not _belongs_in(data, key, item, coercion)})
     return data
 
 

@@ -11,6 +11,7 @@ from characters.lore.coercion import Coercion
 from characters.profile import Profile
 
 ROOT, UNREAD = "root", "unread"
+RESERVED = {"spec", "spec_version", "data", "profile", "persona"}
 MAX_PERSONA_CHARS = 4000
 
 
@@ -21,10 +22,8 @@ def settle_extensions(data: dict[str, Json], coercion: Coercion) -> None:
         data["extensions"] = {}
         if value not in (None, []):
             keep_unread(data, "extensions", value, coercion)
-    there = data["extensions"].get(EXTENSION)
-    if there is not None and not isinstance(there, dict):
-        del data["extensions"][EXTENSION]
-        keep_unread(data, EXTENSION, there, coercion)
+    if not isinstance(data["extensions"].get(EXTENSION, {}), dict):
+        keep_unread(data, EXTENSION, data["extensions"].pop(EXTENSION), coercion)
 
 
 def ours(data: dict[str, Json]) -> dict[str, Json]:
@@ -35,8 +34,15 @@ def ours(data: dict[str, Json]) -> dict[str, Json]:
 
 def put(data: dict[str, Json], key: str, item: Json) -> None:
     """Put `item` into our corner, unless it says nothing or something is there already."""
-    if item not in (None, "", {}):
+    if item not in (None, ""):
         ours(data).setdefault(key, item)
+
+
+def put_root(data: dict[str, Json], root: dict[str, Json]) -> None:
+    """Keep what stood beside `data`."""
+    if root:
+        there = ours(data).get(ROOT)
+        ours(data)[ROOT] = {**there, **root} if isinstance(there, dict) else root
 
 
 def keep_unread(data: dict[str, Json], field: str, value: Json, coercion: Coercion) -> None:
@@ -51,13 +57,13 @@ def keep_unread(data: dict[str, Json], field: str, value: Json, coercion: Coerci
 def take_root(data: dict[str, Json]) -> dict[str, Json]:
     """What belongs beside `data`, taken out of it. `data` is changed, its values aren't."""
     corner = data["extensions"].get(EXTENSION)
-    if not isinstance(corner, dict) or not isinstance(corner.get(ROOT), dict):
+    root = corner.get(ROOT) if isinstance(corner, dict) else None
+    if not isinstance(root, dict) or not root or RESERVED & root.keys():
         return {}
     rest = {key: item for key, item in corner.items() if key != ROOT}
     data["extensions"] = {**data["extensions"], EXTENSION: rest}
     if not rest:
         del data["extensions"][EXTENSION]
-    root: dict[str, Json] = corner[ROOT]
     return root
 
 
