@@ -86,9 +86,9 @@ def test_facts_are_recalled_only_after_they_were_told() -> None:
         for _ in range(25):
             talk.go_on()
         said = ""
-        for kind, text in talk.messages:
+        for kind, text in talk.conversation.messages:
             said += text if kind == "user" else ""
-        for kind, fact in talk._facts.items():
+        for kind, fact in talk.memory.facts.items():
             if kind not in character.facts:
                 assert fact["f"].lower() in said.lower()
 

@@ -10,23 +10,11 @@ from models.synthesis.grammar import capitalize, choose_branches, fill_known, lo
 from models.synthesis.imagination import Imagination
 from models.synthesis.names import NameForge
 from models.synthesis.portraits import imagine_portrait
+from models.synthesis.traits import FREE_FIELDS
 from models.synthesis.users import imagine_fact
 from models.synthesis.voices import PLAIN, load_voices
 
-FIELDS = (
-    "name",
-    "age",
-    "birth_place",
-    "race",
-    "appearance",
-    "general_experience",
-    "personality",
-    "likes",
-    "fears",
-    "friend",
-    "secret",
-    "goal",
-)
+FIELDS = ("name", "age", "birth_place", "race", *FREE_FIELDS)
 _FACTS = ("name", "pet", "town", "job", "food", "kin", "colour", "hobby", "companion", "journey")
 # Nobody of these is in the training data; they are what a user might type.
 PERSONAS = (

@@ -17,6 +17,7 @@ from rich.progress import track
 
 from models.prompt import tail_text
 from models.synthesis.character import Character
+from models.synthesis.conversation import Conversation
 from models.synthesis.drills import hold_drill
 from models.synthesis.grammar import load_grammar, split_lines
 from models.synthesis.personas import parse_character
@@ -29,22 +30,22 @@ DRILL_SHARE = 0.2
 _LONGEST = 5500
 
 
-def hold_talk(character: Character, random: Random) -> Talk:
+def hold_talk(character: Character, random: Random) -> Conversation:
     """A conversation of six to forty exchanges with `character`."""
     talk = Talk(character, random)
     if random.random() < 0.75:
-        talk.greet()
+        talk.conversation.greet()
     exchanges = random.choice([3, 6, 8, 8, 10, 10, 12, 12, 14, 16, 20, 30, 40])
     if random.random() < 0.35:
-        talk.chat("hello")
-    while exchanges and sum(len(text) for _, text in talk.messages) < _LONGEST:
+        talk.chatter.chat("hello")
+    while exchanges and sum(len(text) for _, text in talk.conversation.messages) < _LONGEST:
         talk.go_on()
         exchanges -= 1
     if random.random() < 0.08:
-        talk.end_with_lore()
+        talk.interview.end_with_lore()
     elif random.random() < 0.15:
-        talk.chat("bye")
-    return talk
+        talk.chatter.chat("bye")
+    return talk.conversation
 
 
 def build_dialogue(character: Character, random: Random, *, drill: bool = False) -> dict[str, Any]:

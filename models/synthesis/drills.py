@@ -10,9 +10,11 @@ from characters.card import build_card
 from characters.profile import Profile
 
 from models.synthesis.character import Character
+from models.synthesis.conversation import Conversation
 from models.synthesis.grammar import FOLDER, load_grammar
+from models.synthesis.interview import FIELDS
 from models.synthesis.names import NameForge
-from models.synthesis.talk import FIELDS, Talk
+from models.synthesis.talk import Talk
 from models.synthesis.traits import FREE_FIELDS
 from models.synthesis.values import Value
 from models.synthesis.voices import PLAIN
@@ -21,21 +23,21 @@ _SENSELESS = 0.5
 _ASIDE = 0.3
 
 
-def hold_drill(character: Character, random: Random) -> Talk:
+def hold_drill(character: Character, random: Random) -> Conversation:
     """Every field of the card asked once, in any order, with things that the user tells and asks back in between."""
     talk = Talk(_strip(character, random), random)
-    fields = [field for field in FIELDS if talk.speaker.knows(field)]
+    fields = [field for field in FIELDS if talk.conversation.speaker.knows(field)]
     told: list[str] = []
     for field in random.sample(fields, len(fields)):
-        talk.drill(field)
+        talk.interview.drill(field)
         if random.random() < _ASIDE:
             kinds = [kind for kind, entry in load_grammar("facts").items() if isinstance(entry, dict)]
             kind = random.choice([kind for kind in kinds if kind not in character.facts and kind not in told])
             told.append(kind)
-            talk.tell(kind)
+            talk.memory.tell(kind)
         elif told and random.random() < _ASIDE:
-            talk.recall(random.choice(told))
-    return talk
+            talk.memory.recall(random.choice(told))
+    return talk.conversation
 
 
 def _strip(character: Character, random: Random) -> Character:
