@@ -17,6 +17,15 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
 
+# More of what a client sent isn't told back.
+_MOST_QUOTED = 80
+
+
+def quoted(text: object) -> str:
+    """What a client sent, as an error tells it: in quotes, and no longer than anybody reads."""
+    whole = str(text)
+    return repr(whole) if len(whole) <= _MOST_QUOTED else f"{whole[:_MOST_QUOTED]!r}…"
+
 
 class ApiError(Exception):
     """An HTTP status and OpenAI's error body. `param` names the field at fault."""

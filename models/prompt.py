@@ -77,9 +77,13 @@ def head_text(card: CharacterCard, user: UserPersona = UserPersona(), extra: str
     return card.expand("\n\n".join(blocks), user.name, original)
 
 
-def tail_text(card: CharacterCard, user: UserPersona = UserPersona()) -> str:
-    """What is said to the model anew before each message of the user's: the card's post-history instructions."""
-    return card.expand(card.data.post_history_instructions.strip(), user.name)
+def tail_text(card: CharacterCard, user: UserPersona = UserPersona(), extra: str = "") -> str:
+    """What is said to the model anew before each message of the user's: the card's post-history instructions.
+
+    Before them `extra`, what a client sends as its own.
+    """
+    sections = (extra.strip(), card.data.post_history_instructions.strip())
+    return card.expand("\n\n".join(section for section in sections if section), user.name)
 
 
 def build_prompt(
@@ -98,35 +102,48 @@ def build_prompt(
     passed from then on; with `cut` False it is refused instead. Raises PromptTooLong then, and when head, tail and the
     last exchange alone don't fit.
     """
-    last_user = next((index for index in reversed(range(len(turns))) if turns[index].role == "user"), len(turns))
-    start = min(start, last_user)
-    ids = _render(renderer, head, turns, tail, start, last_user)
+    layout = Layout(renderer, head, turns, tail)
+    start = min(start, layout.last_user)
+    ids = layout.render(start)
     if len(ids) <= limit_tokens:
         return Prompt(ids, start)
     if not cut:
         raise PromptTooLong(len(ids), limit_tokens, "the conversation")
-    fixed = len(_render(renderer, head, turns, tail, last_user, last_user))
-    if fixed > limit_tokens:
-        needed = len(_render(renderer, head, (), (), 0, 0))
-        if needed > limit_tokens:
-            raise PromptTooLong(needed, limit_tokens, "the character's card")
-        raise PromptTooLong(fixed, limit_tokens, "the card with the last message")
-    target = fixed + int((limit_tokens - fixed) * KEEP_SHARE)
-    boundaries = [
-        index for index in range(start + 1, last_user + 1) if index < len(turns) and turns[index].role == "user"
-    ]
-    fitting = bisect_left(
-        boundaries, -target, key=lambda boundary: -len(_render(renderer, head, turns, tail, boundary, last_user))
-    )
-    start = boundaries[fitting] if fitting < len(boundaries) else last_user
-    return Prompt(_render(renderer, head, turns, tail, start, last_user), start)
+    target = layout.kept_tokens(limit_tokens, KEEP_SHARE)
+    starts = layout.starts(start)
+    fitting = bisect_left(starts, -target, key=layout.shrinking)
+    start = starts[fitting] if fitting < len(starts) else layout.last_user
+    return Prompt(layout.render(start), start)
 
 
-def _render(
-    renderer: Renderer, head: Sequence[int], turns: Sequence[Turn], tail: Sequence[int], start: int, last_user: int
-) -> list[int]:
-    history = list(turns[start:last_user])
-    current = list(turns[last_user:])
-    opening = [Turn("system", head)] if head else []
-    closing = [Turn("system", tail)] if tail else []
-    return renderer.render([*opening, *history, *closing, *current])
+class Layout:
+    """A conversation that can be rendered from each of its turns on."""
+
+    def __init__(self, renderer: Renderer, head: Sequence[int], turns: Sequence[Turn], tail: Sequence[int]) -> None:
+        self._renderer = renderer
+        self._turns = turns
+        self._opening = [Turn("system", head)] if head else []
+        self._closing = [Turn("system", tail)] if tail else []
+        self.last_user = max((index for index, turn in enumerate(turns) if turn.role == "user"), default=len(turns))
+
+    def render(self, start: int) -> list[int]:
+        history, current = self._turns[start : self.last_user], self._turns[self.last_user :]
+        return self._renderer.render([*self._opening, *history, *self._closing, *current])
+
+    def shrinking(self, start: int) -> int:
+        """A key by which later starts sort after earlier ones: the tokens of the prompt, negative."""
+        return -len(self.render(start))
+
+    def starts(self, start: int) -> list[int]:
+        """Where history that begins with `start` may be cut: the turns of the user's after that one."""
+        return [index for index in range(start + 1, len(self._turns)) if self._turns[index].role == "user"]
+
+    def kept_tokens(self, limit_tokens: int, share: float) -> int:
+        """How long a prompt is whose history fills `share` of its room. Raises PromptTooLong when there is none."""
+        fixed = -self.shrinking(self.last_user)
+        if fixed > limit_tokens:
+            needed = len(self._renderer.render(self._opening))
+            if needed > limit_tokens:
+                raise PromptTooLong(needed, limit_tokens, "the character's card")
+            raise PromptTooLong(fixed, limit_tokens, "the card with the last message")
+        return fixed + int((limit_tokens - fixed) * share)

@@ -7,7 +7,8 @@ history: the last message of the user's is the turn, and the first request of a 
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request
@@ -18,14 +19,15 @@ from app.api.body import JsonRoute
 from app.api.deps import CharactersDep, SettingsDep, TurnsDep
 from app.api.sampling import SamplingFields
 from app.api.sse import ChatStream, TurnJson, completion_to_wire
-from app.errors import InvalidRequestError, NotFoundError
-from app.sessions.session import open_session
+from app.errors import ConflictError, InvalidRequestError, NotFoundError, quoted
+from app.sessions.session import join_instructions, open_session
 from app.sessions.turn import RunningTurn
 from app.sessions.turns import Turns
 from app.store.characters import CharacterRecord, CharacterStore
 from models.engine import SamplingParams
 from models.prompt import UserPersona, head_text, tail_text
-from models.renderer import Renderer, Role, Turn
+from models.renderer import Role, Turn
+from models.transcript import Line
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"], route_class=JsonRoute)
 
@@ -57,7 +59,7 @@ class ChatMessage(BaseModel):
         for part in self.content:
             if part.get("type") not in (None, "text", "input_text") or not isinstance(part.get("text"), str):
                 raise InvalidRequestError(
-                    f"content parts of type {part.get('type')!r} aren't supported: the model reads text alone",
+                    f"content parts of type {quoted(part.get('type'))} aren't supported: the model reads text alone",
                     param="messages",
                 )
             texts.append(part["text"])
@@ -71,14 +73,6 @@ class ChatRequest(SamplingFields):
     model: str | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A message with its role in the template's terms."""
-
-    role: Role
-    text: str
 
 
 @router.post("/chat/completions", response_model=None)
@@ -153,7 +147,7 @@ async def _character(model: str | None, turns: Turns, characters: CharacterStore
         return await characters.get(model)
     except NotFoundError:
         raise NotFoundError(
-            f"there is no model or character {model!r}; GET /v1/models lists them",
+            f"there is no model or character {quoted(model)}; GET /v1/models lists them",
             param="model",
             code="model_not_found",
         ) from None
@@ -164,13 +158,14 @@ async def _turn_of_client(
 ) -> RunningTurn:
     """A turn on the history that the client sent; without a character its messages are all there is."""
     renderer = turns.engine.renderer
+    lines = _trimmed(lines)
     if character is None:
-        return await turns.complete([], _rendered(lines, renderer), [], params, cut=False)
-    instructions = _instructions(lines)
-    head = turns.encode_head(head_text(character.card, extra=instructions))
+        turns.check_length(*(line.text for line in lines))
+        return await turns.complete([Turn(line.role, renderer.encode(line.text)) for line in lines], params)
+    first = _first_said(lines)
+    head = turns.encode_head(head_text(character.card, extra=_instructions(lines[:first])))
     tail = renderer.encode(tail_text(character.card))
-    said = lines[next(index for index, line in enumerate(lines) if line.role != "system") :]
-    return await turns.complete(head, _rendered(said, renderer), tail, params, cut=True)
+    return await turns.answer(head, lines[first:], tail, params)
 
 
 async def _turn_in_session(
@@ -184,42 +179,53 @@ async def _turn_in_session(
     last = max((index for index, line in enumerate(lines) if line.role == "user"), default=None)
     if last is None:
         raise InvalidRequestError("a session's turn needs a message of the user's", param="messages")
-    prefill = lines[-1].text if lines[-1].role == "assistant" else ""
+    said = lines[last].text
+    system = [line.text for line in lines if line.role == "system"]
+    answer = partial(
+        turns.reply,
+        session_id,
+        said,
+        params,
+        character_id=character.id if character else None,
+        system=system,
+        prefill=lines[-1].text if lines[-1].role == "assistant" else "",
+        endpoint="chat.completions",
+    )
     try:
-        session = await turns.sessions.get(session_id)
+        return await answer()
     except NotFoundError:
         if character is None:
             raise InvalidRequestError(
-                f"there is no session {session_id!r} yet: name a character as `model` to open it", param="model"
+                f"there is no session {quoted(session_id)} yet: name a character as `model` to open it", param="model"
             ) from None
-        session = open_session(
-            character.id,
-            character.card,
-            UserPersona(),
-            turns.engine.renderer,
-            greeting=None,
-            extra=_instructions(lines),
-            session_id=session_id,
-            past=[(line.role, line.text) for line in lines[:last] if line.role != "system"],
-        )
-        turns.check_head(session.head)
-        session = await turns.sessions.create(session)
-    if character is not None and session.character_id != character.id:
-        raise InvalidRequestError(
-            f"the session {session_id!r} is with {session.character_id!r}, not {character.id!r}", param="model"
-        )
-    return await turns.reply(session_id, lines[last].text, params, prefill=prefill, endpoint="chat.completions")
+    session = open_session(
+        character.id,
+        character.card,
+        UserPersona(),
+        turns.engine.renderer,
+        greeting=None,
+        extra=_instructions(lines[: _first_said(lines)]),
+        session_id=session_id,
+        past=[(line.role, line.text) for line in lines[:last] if line.role != "system"],
+    )
+    turns.check_opening(session, params, said, system)
+    # Opened by another request just now: that one has it, or has left it.
+    with suppress(ConflictError):
+        await turns.sessions.create(session)
+    return await answer()
+
+
+def _first_said(lines: Sequence[Line]) -> int:
+    """Where the conversation begins, behind the client's own instructions."""
+    return next(index for index, line in enumerate(lines) if line.role != "system")
 
 
 def _instructions(lines: Sequence[Line]) -> str:
-    """The client's own system messages at the start of its transcript."""
-    first = next(index for index, line in enumerate(lines) if line.role != "system")
-    return "\n\n".join(line.text for line in lines[:first])
+    return join_instructions([line.text for line in lines])
 
 
-def _rendered(lines: Sequence[Line], renderer: Renderer) -> list[Turn]:
-    # What the assistant has begun is continued to the letter; all else is trimmed, as chat templates do.
-    ends = [*(line.text.strip() for line in lines[:-1]), lines[-1].text]
-    if lines[-1].role != "assistant":
-        ends[-1] = ends[-1].strip()
-    return [Turn(line.role, renderer.encode(text)) for line, text in zip(lines, ends, strict=True)]
+def _trimmed(lines: Sequence[Line]) -> list[Line]:
+    """The lines as chat templates trim them; what the assistant has begun is continued to the letter."""
+    *others, last = lines
+    ending = last if last.role == "assistant" else Line(last.role, last.text.strip())
+    return [*(Line(line.role, line.text.strip()) for line in others), ending]

@@ -55,7 +55,7 @@ async def create_session(
     user = UserPersona(body.user.name.strip() or DEFAULT_USER, body.user.persona)
     turns.check_length(head_text(record.card, user))
     session = open_session(record.id, record.card, user, turns.engine.renderer, greeting=body.greeting)
-    turns.check_head(session.head)
+    turns.check_opening(session)
     session = await sessions.create(session)
     messages = [message.to_wire() for message in session.branch()]
     wire = session.to_wire() | {"messages": messages}

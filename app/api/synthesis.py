@@ -53,7 +53,7 @@ async def synthesize(body: SynthesisRequest, turns: Turns) -> RunningTurn:
         )
     except ProfileTooLong as error:
         raise ContextLengthError(str(error), param="persona") from error
-    return await turns.complete([], asked, [], params, cut=False, endpoint="synthesize")
+    return await turns.complete(asked, params, endpoint="synthesize")
 
 
 class ProfileStream(TurnResponse):

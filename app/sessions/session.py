@@ -19,6 +19,11 @@ Speaker = Literal["user", "assistant", "system"]
 FinishReason = Literal["stop", "length", "interrupted"]
 
 
+def join_instructions(system: Sequence[str]) -> str:
+    """A client's system messages as one text."""
+    return "\n\n".join(system)
+
+
 def new_id(kind: str) -> str:
     """`kind_` and 122 random bits."""
     return f"{kind}_{uuid.uuid4().hex}"
@@ -85,9 +90,12 @@ class Session:
             raise InvalidRequestError("a greeting can't be regenerated: open a session with another `greeting`")
         return reply, self.messages[reply.parent]
 
-    def tail(self) -> str:
-        """What the prompt repeats before each message of the user's."""
-        return tail_text(self.card, self.user)
+    def tail(self, system: Sequence[str] = ()) -> str:
+        """What stands before the last message of the user's: of `system`, the instructions that a client sends by now,
+        those that aren't in the head, then the card's own.
+        """
+        begun = next((count for count in range(len(system) + 1) if join_instructions(system[:count]) == self.extra), 0)
+        return tail_text(self.card, self.user, join_instructions(system[begun:]))
 
     def under(self, renderer: Renderer) -> "Session":
         """This session with ids of `renderer`'s vocabulary: itself, or encoded anew when the model has changed."""

@@ -1,26 +1,28 @@
 """Beginning a turn: everything that can still be an HTTP status, before the first byte is sent.
 
-`reply`, `regenerate` and `complete` are three short entries to one begin: lease the session, plan what is added, build
-the prompt from stored ids, admit. What comes back is a `RunningTurn`, which streams and commits.
+`reply` and `regenerate` are two short entries to one begin: lease the session, plan what is added, build the prompt
+from stored ids, admit. `answer` and `complete` do without a session. What comes back is a `RunningTurn`, which streams
+and commits.
 """
 
 import asyncio
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 
 import anyio
 
-from app.errors import ContextLengthError, EngineDownError, InvalidRequestError, UnavailableError
+from app.errors import ContextLengthError, EngineDownError, InvalidRequestError, UnavailableError, quoted
 from app.metrics import Metrics
 from app.sessions.session import Message, Session, as_turns, new_id
 from app.sessions.turn import Choice, RunningTurn, SessionWrite
 from app.store.sessions import SessionStore
 from models.engine import Engine, SamplingParams
-from models.prompt import PromptTooLong, build_prompt
+from models.prompt import Prompt, PromptTooLong, build_prompt
 from models.renderer import RenderError, Turn
+from models.transcript import Line, build_transcript_prompt
 
 # Streams from which on a frame holds two tokens, and four.
 PAIRS_FROM, FOURS_FROM = 16, 48
@@ -28,8 +30,14 @@ PAIRS_FROM, FOURS_FROM = 16, 48
 # More than this a token doesn't hold, but for runs of white space.
 MOST_CHARACTERS_A_TOKEN = 32
 
-# From a session to the messages that a turn adds, and the id of the one that it answers.
-Plan = Callable[[Session], tuple[list[Message], str]]
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a turn adds to a session, the id of the message that it answers, and the tail of its prompt."""
+
+    added: list[Message]
+    parent: str
+    tail: str
 
 
 class Turns:
@@ -57,61 +65,87 @@ class Turns:
         self.encode_head = lru_cache(maxsize=512)(engine.renderer.encode)
 
     async def reply(
-        self, session_id: str, content: str, params: SamplingParams, *, prefill: str = "", endpoint: str = "sessions"
+        self,
+        session_id: str,
+        content: str,
+        params: SamplingParams,
+        *,
+        character_id: str | None = None,
+        system: Sequence[str] = (),
+        prefill: str = "",
+        endpoint: str = "sessions",
     ) -> RunningTurn:
-        """Answer a message of the user's; with `prefill`, go on from those words of the character's."""
+        """Answer a message of the user's; with `prefill`, go on from those words of the character's.
 
-        def plan(session: Session) -> tuple[list[Message], str]:
+        `character_id` must be the session's where it is given. `system` are all instructions that the client sends by
+        now: those that the session didn't begin with stand in the tail.
+        """
+
+        def plan(session: Session) -> Plan:
+            if character_id not in (None, session.character_id):
+                raise InvalidRequestError(
+                    f"the session {quoted(session_id)} is with {session.character_id!r}, not {character_id!r}",
+                    param="model",
+                )
             said = Message(new_id("msg"), session.tip, "user", content, self.engine.renderer.encode(content.strip()))
-            return [said], said.id
+            return Plan([said], said.id, session.tail(system))
 
         return await self._begin(session_id, plan, params, endpoint, prefill)
 
     async def regenerate(self, session_id: str, params: SamplingParams) -> RunningTurn:
         """Another reply beside the last one, which is kept as its sibling."""
 
-        def plan(session: Session) -> tuple[list[Message], str]:
+        def plan(session: Session) -> Plan:
             _, answered = session.last_reply()
-            return [], answered.id
+            return Plan([], answered.id, session.tail())
 
         return await self._begin(session_id, plan, params, "regenerate", "")
 
     async def complete(
-        self,
-        head: Sequence[int],
-        turns: Sequence[Turn],
-        tail: Sequence[int],
-        params: SamplingParams,
-        *,
-        cut: bool,
-        endpoint: str = "chat.completions",
+        self, turns: Sequence[Turn], params: SamplingParams, *, endpoint: str = "chat.completions"
     ) -> RunningTurn:
-        """Answer a conversation that the client keeps; `cut` shortens one that doesn't fit instead of refusing it."""
+        """Answer a conversation as it is. Raises ContextLengthError when it doesn't fit."""
         started = time.perf_counter()
         self._admit()
-        prompt, _, params = self._prompt(head, turns, tail, params, start=0, cut=cut)
-        return RunningTurn(self, prompt, params, endpoint, started)
+        build = partial(build_prompt, self.engine.renderer, [], turns, cut=False)
+        prompt, params = self._build(build, params, reply_tokens=1)
+        return RunningTurn(self, prompt.token_ids, params, endpoint, started)
 
-    def check_length(self, text: str) -> None:
-        """Raise ContextLengthError for a text that no prompt could hold, before a second is spent on its tokens."""
-        longest = MOST_CHARACTERS_A_TOKEN * self.engine.max_model_len
-        if len(text) > longest:
+    async def answer(
+        self, head: Sequence[int], lines: Sequence[Line], tail: Sequence[int], params: SamplingParams
+    ) -> RunningTurn:
+        """Answer a transcript that the client keeps, as a character; what is too old for the context is left out."""
+        started = time.perf_counter()
+        self._admit()
+        prompt, params = self._build(
+            partial(build_transcript_prompt, self.engine.renderer, head, lines, tail=tail), params
+        )
+        return RunningTurn(self, prompt.token_ids, params, "chat.completions", started)
+
+    def check_length(self, *texts: str) -> None:
+        """Raise ContextLengthError for texts that no prompt could hold, before a second is spent on their tokens."""
+        characters = sum(map(len, texts))
+        if characters > MOST_CHARACTERS_A_TOKEN * self.engine.max_model_len:
             raise ContextLengthError(
-                f"{len(text)} characters can't fit into a context of {self.engine.max_model_len} tokens",
+                f"{characters} characters can't fit into a context of {self.engine.max_model_len} tokens",
                 param="messages",
             )
 
-    def check_head(self, head: Sequence[int]) -> None:
-        """Raise ContextLengthError when a character's head alone leaves no room for a conversation."""
-        self._prompt(head, [], [], SamplingParams(), start=0, cut=True)
+    def check_opening(
+        self, session: Session, params: SamplingParams = SamplingParams(), said: str = "", system: Sequence[str] = ()
+    ) -> None:
+        """Raise ContextLengthError when a session that isn't written yet has no room for a conversation, or for `said`.
+
+        Arguments as of `reply`.
+        """
+        renderer = self.engine.renderer
+        turns = [Turn("user", renderer.encode(said.strip()))] if said else []
+        self._build(
+            partial(build_prompt, renderer, session.head, turns, tail=renderer.encode(session.tail(system))), params
+        )
 
     async def _begin(
-        self,
-        session_id: str,
-        plan: Plan,
-        params: SamplingParams,
-        endpoint: str,
-        prefill: str,
+        self, session_id: str, make_plan: Callable[[Session], Plan], params: SamplingParams, endpoint: str, prefill: str
     ) -> RunningTurn:
         started = time.perf_counter()
         self._admit()
@@ -122,48 +156,40 @@ class Turns:
         try:
             renderer = self.engine.renderer
             session = session.under(renderer)
-            added, parent = plan(session)
+            plan = make_plan(session)
             prefill_ids = renderer.encode(prefill) if prefill else []
-            history = [*session.branch(None if added else parent), *added]
+            history = [*session.branch(None if plan.added else plan.parent), *plan.added]
             turns = as_turns(history) + ([Turn("assistant", prefill_ids)] if prefill else [])
             ids = [message.id for message in history]
             start = ids.index(session.window) if session.window in ids else 0
-            tail = renderer.encode(session.tail()) if session.tail() else []
+            tail = renderer.encode(plan.tail) if plan.tail else []
             params = params if params.max_tokens else replace(params, max_tokens=self._reply_tokens)
-            prompt, start, params = self._prompt(session.head, turns, tail, params, start=start, cut=True)
+            build = partial(build_prompt, renderer, session.head, turns, tail=tail, start=start)
+            prompt, params = self._build(build, params)
         except BaseException:
             with anyio.CancelScope(shield=True), suppress(UnavailableError):
                 await self.sessions.release(session_id, lease)
             raise
-        window = ids[start] if start else None
-        write = SessionWrite(session, lease, added, parent, window, new_id("msg"), prefill, prefill_ids)
-        return RunningTurn(self, prompt, params, endpoint, started, write)
+        window = ids[prompt.start] if prompt.start else None
+        write = SessionWrite(session, lease, plan.added, plan.parent, window, new_id("msg"), prefill, prefill_ids)
+        return RunningTurn(self, prompt.token_ids, params, endpoint, started, write)
 
-    def _prompt(
-        self,
-        head: Sequence[int],
-        turns: Sequence[Turn],
-        tail: Sequence[int],
-        params: SamplingParams,
-        *,
-        start: int,
-        cut: bool,
-    ) -> tuple[list[int], int, SamplingParams]:
+    def _build(
+        self, build: Callable[..., Prompt], params: SamplingParams, *, reply_tokens: int | None = None
+    ) -> tuple[Prompt, SamplingParams]:
+        """The prompt of at most `limit_tokens`, which `build` gets, and the reply's length beside it."""
         context = self.engine.max_model_len
-        # Room for the reply; a request that asks for more than half of the context gets what is left.
-        reply = min(params.max_tokens or self._reply_tokens, context // 2) if cut else 1
+        # A request that asks for more than half of the context gets what is left.
+        reply = reply_tokens or min(params.max_tokens or self._reply_tokens, context // 2)
         try:
-            prompt = build_prompt(
-                self.engine.renderer, head, turns, tail=tail, limit_tokens=context - reply, start=start, cut=cut
-            )
+            prompt = build(limit_tokens=context - reply)
         except PromptTooLong as error:
             raise ContextLengthError(str(error), param="messages") from error
         except RenderError as error:
             raise InvalidRequestError(str(error), param="messages") from error
         room = context - len(prompt.token_ids)
         longest = min(params.max_tokens or room, room)
-        params = replace(params, max_tokens=longest, stream_interval=self._stream_interval or self._interval())
-        return prompt.token_ids, prompt.start, params
+        return prompt, replace(params, max_tokens=longest, stream_interval=self._stream_interval or self._interval())
 
     def _interval(self) -> int:
         """Tokens a frame: the more streams, the more of a core each frame takes and the less one token shows."""
