@@ -196,6 +196,18 @@ def test_charx_behind_a_jpeg_is_read_and_the_jpeg_is_its_picture() -> None:
     assert read.avatar_path == "assets/icon/images/main.jpg"
 
 
+def test_avatar_is_changed_and_the_old_one_goes() -> None:
+    out = io.BytesIO()
+    Image.new("RGB", (30, 20), "red").save(out, "WEBP")
+    before = read_card(png(text("chara", encode(v2())), text("chara-ext-asset_:1", b"AAAA")))
+    after = before.with_avatar(out.getvalue())
+    assert after.avatar_path == "assets/icon/images/main.webp"
+    assert after.files == {"1": b"\0\0\0", "assets/icon/images/main.webp": out.getvalue()}
+    assert read_card(write_card(after, "charx")).card == after.card
+    assert read_card(write_card(after, "png")).card == after.card
+    assert before.avatar_path == ICON
+
+
 def test_zip_of_many_gives_each_file_and_skips_what_systems_add() -> None:
     files = {"a/ida.json": dumps(v2()), "b.png": PORTRAIT, "__MACOSX/b.png": b"x", "a/.DS_Store": b"x"}
     assert dict(unpack(zipped(files), "many.zip")) == {"a/ida.json": dumps(v2()), "b.png": PORTRAIT}

@@ -32,7 +32,7 @@ class Archive:
         try:
             self._zip = zipfile.ZipFile(io.BytesIO(blob))
         except (zipfile.BadZipFile, ValueError, EOFError, OverflowError, NotImplementedError) as error:
-            raise CardError(f"the ZIP can't be read: {error}", "invalid_zip") from None
+            raise CardError(f"the ZIP can't be read: {str(error)[:120]}", "invalid_zip") from None
         entries: dict[str, zipfile.ZipInfo] = {}
         for entry in self._zip.infolist():
             path = entry.filename.replace("\\", "/")
@@ -61,7 +61,7 @@ class Archive:
             # Never unpacks more than the size that was just checked.
             return self._zip.read(entry)
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError) as error:
-            raise CardError(f"{path!r} in the ZIP is damaged: {error}", "invalid_zip") from None
+            raise CardError(f"{path!r} in the ZIP is damaged: {str(error)[:120]}", "invalid_zip") from None
 
 
 def _check_directory(blob: bytes) -> None:

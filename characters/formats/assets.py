@@ -7,6 +7,7 @@ Other addresses stay as they are: none is ever fetched.
 import mimetypes
 import re
 from collections.abc import Mapping, Sequence
+from itertools import count
 
 from characters.card import CardError
 from characters.formats.data_uri import is_data_uri, parse_data_uri
@@ -84,7 +85,7 @@ def _settle_address(asset: Asset, files: dict[str, bytes], coercion: Coercion, p
                 raise
             coercion.warn(f"{error}; kept, and not used", f"asset {place}")
             return
-        path = _free(files, _told_path(asset) or _made_path(asset, media_type, place), blob)
+        path = _free(files, _told_path(asset) or _made_path(asset, media_type, place), blob, place)
         files[path] = blob
         asset["uri"] = EMBEDDED + path
 
@@ -119,14 +120,13 @@ def _made_path(asset: Asset, media_type: str, place: int) -> str:
     return f"assets/{folder}/{FOLDERS.get(kind, 'other')}/{stem}{suffix}"
 
 
-def _free(files: Mapping[str, bytes], path: str, blob: bytes) -> str:
-    """`path`, or one like it, where nothing but `blob` is."""
+def _free(files: Mapping[str, bytes], path: str, blob: bytes, place: int = 0) -> str:
+    """`path`, or one like it, where nothing but `blob` is. `place` differs for each asset that asks."""
+    if files.get(path, blob) == blob:
+        return path
     stem, dot, suffix = path.rpartition(".")
-    number = 1
-    while files.get(path, blob) != blob:
-        number += 1
-        path = f"{stem}-{number}{dot}{suffix}"
-    return path
+    tries = (f"{stem}-{number}{dot}{suffix}" for number in count(place + 2))
+    return next(path for path in tries if files.get(path, blob) == blob)
 
 
 def _place_picture(data: dict[str, Json], files: dict[str, bytes], picture: bytes) -> None:

@@ -12,6 +12,10 @@ from characters.formats.limits import MAX_PIXELS
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 TEXT_KINDS = (b"tEXt", b"zTXt", b"iTXt")
 MAX_KEYWORD_CHARS = 79
+# Files' paths make longer ones than PNG allows.
+MAX_FOUND_KEYWORD_BYTES = 512
+# A frame of an APNG is one or a few.
+MAX_CHUNKS = 50_000
 KEYWORD = re.compile(r"[!-~\u00a1-\u00ff]( ?[!-~\u00a1-\u00ff])*")
 
 
@@ -25,14 +29,15 @@ class Chunk:
     @property
     def keyword(self) -> str:
         """A text chunk's keyword; empty for any other chunk."""
-        return self.data.partition(b"\0")[0].decode("latin-1") if self.kind in TEXT_KINDS else ""
+        end = self.data.find(b"\0", 0, MAX_FOUND_KEYWORD_BYTES) if self.kind in TEXT_KINDS else 0
+        return self.data[: max(end, 0)].decode("latin-1")
 
     def text(self, limit: int) -> bytes:
         """A text chunk's value, unpacked, at most `limit` bytes of it.
 
         Raises CardError: `chunk_too_large`, `bad_chunk`.
         """
-        rest = self.data.partition(b"\0")[2]
+        rest = self.data[len(self.keyword) + 1 :]
         packed = self.kind == b"zTXt"
         if self.kind == b"zTXt":
             rest = rest[1:]
@@ -69,6 +74,8 @@ def parse_chunks(blob: bytes) -> tuple[list[Chunk], int]:
         chunk, at = _parse_chunk(blob, at)
         if not chunks:
             _check_header(chunk)
+        if len(chunks) > MAX_CHUNKS:
+            raise CardError(f"the PNG has more than {MAX_CHUNKS:,} chunks", "bad_chunk")
         chunks.append(chunk)
     return chunks, len(blob) - at
 

@@ -92,14 +92,16 @@ def check_encrypted(raw: bytes) -> None:
 
 def _read_files(chunks: Sequence[Chunk]) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
+    room = MAX_CARD_FILES_BYTES
     for chunk in chunks:
         prefix = next((prefix for prefix in FILE_KEYWORDS if chunk.keyword.startswith(prefix)), None)
         if prefix is None or (key := chunk.keyword.removeprefix(prefix)) in files:
             continue
         if not is_safe_path(key):
-            raise CardError(f"the PNG holds a file at {key!r}, which leads out of its folder", "unsafe_path")
+            raise CardError(f"the PNG holds a file at {key[:80]!r}, which leads out of its folder", "unsafe_path")
         files[key] = decode_base64(chunk.text(MAX_FILE_BYTES * 4 // 3 + 4096))
-        if sum(map(len, files.values())) > MAX_CARD_FILES_BYTES:
+        room -= len(files[key])
+        if room < 0:
             raise CardError(f"the card's files have more than {MAX_CARD_FILES_BYTES:,} bytes", "file_too_large")
     return files
 
