@@ -43,6 +43,7 @@ AGNAI = {
     "scenario": "The shop is open.",
     "description": "made for a test",
     "alternateGreetings": ["Evening."],
+    "characterBook": {"kind": "memory", "entries": [{"keywords": ["rye"], "entry": "Bread.", "name": "", "weight": 2}]},
     "extensions": {},
 }
 
@@ -104,6 +105,8 @@ def test_agnai_is_read_and_its_persona_kept() -> None:
         "made for a test",
     )
     assert data.extensions["agnai"]["persona"] == AGNAI["persona"]
+    assert data.character_book is not None
+    assert [(entry["keys"], entry["content"]) for entry in data.character_book["entries"]] == [(["rye"], "Bread.")]
 
 
 @pytest.mark.parametrize("keyword", ["chara", "ccv3", "Chara", "chara_card_v3"])

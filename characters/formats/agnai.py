@@ -13,6 +13,7 @@ FIELDS = {
     "systemPrompt": "system_prompt",
     "postHistoryInstructions": "post_history_instructions",
     "characterVersion": "character_version",
+    "characterBook": "character_book",
 }
 
 

@@ -5,8 +5,9 @@ from collections.abc import Iterable
 from characters.card import CardError
 from characters.formats.document import Json
 from characters.formats.limits import MAX_TEXT_CHARS
+from characters.formats.lorebooks import build_lorebook_file
 from characters.lore.coercion import Coercion
-from characters.lorebook import LorebookError, LoreEntry, parse_lorebook
+from characters.lorebook import LorebookError, LoreEntry
 
 # RisuAI keeps its folders as entries whose key begins so.
 FOLDER = "\uf000folder:"
@@ -14,14 +15,18 @@ MAX_NAMES = 8
 
 
 def settle_book(value: Json, coercion: Coercion) -> Json | None:
-    """The book as a V3 card has it; None when `value` is none. Raises CardError `field_too_large`."""
+    """The book as a V3 card has it; None when `value` is none. Raises CardError `field_too_large`.
+
+    Some programs put a book of their own kind into a card: that is read, too.
+    """
     try:
-        book, warnings = parse_lorebook(value)
+        read = build_lorebook_file({"entries": []} | value if isinstance(value, dict) else value)
     except LorebookError as error:
         coercion.warn(f"character_book: {error}")
         return None
-    for warning in warnings:
+    for warning in read.warnings:
         coercion.warn(f"character_book: {warning}")
+    book = read.book
     for place, entry in enumerate(book.entries):
         check_size(f"character_book.entries[{place}].content", entry.content)
     if folders := sum(map(_is_folder, book.entries)):
