@@ -244,6 +244,9 @@ async def open_vllm_engine(model: str, **options: Any) -> VllmEngine:  # the fie
         "enforce_eager": eager,
         # The CPU's own default of 128 tokens would leave up to 127 of a cached prompt to be read again.
         "block_size": chosen.block_size or (32 if on_cpu else None),
+        # On a CPU a prompt that is read in parts kills the engine where the request has a seed: vLLM rewinds the
+        # random generator, which torch's CPU generator can't (`Generator.get_offset`).
+        "enable_chunked_prefill": False if on_cpu else None,
         "use_tqdm_on_load": False,
         "enable_prefix_caching": True,
         "disable_log_stats": True,

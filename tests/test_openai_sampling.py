@@ -2,6 +2,7 @@
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
 import jsonschema
@@ -31,6 +32,15 @@ def test_seed_repeats_the_reply(api: OpenAI) -> None:
     ask(api, seed=1, **VARIED)
     first, again, other = (text(ask(api, seed=seed, **VARIED)) for seed in (1, 1, 2))
     assert first == again != other
+
+
+def test_long_seeded_prompts_at_once_are_all_answered(api: OpenAI) -> None:
+    def say(number: int) -> str:
+        long: Any = [{"role": "user", "content": f"{number} " + "moon " * 2500}]
+        return text(ask(api, messages=long, seed=number, **VARIED))
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(say, range(8)))
 
 
 @pytest.mark.parametrize("field", ["max_tokens", "max_completion_tokens"])
