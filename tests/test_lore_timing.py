@@ -105,6 +105,20 @@ def test_turn_that_is_replayed_on_its_own_state_is_the_same(
     assert (names(again), reasons(again), again.state) == (names(first), reasons(first), first.state)
 
 
+@pytest.mark.parametrize("made", [timed(sticky=9), entry("ash", content="@@keep_activate_after_match\nx", id="a")])
+def test_turn_that_is_taken_back_leaves_nothing(made: Entry) -> None:
+    first = run([made], at(3, "ash"))
+    assert run([made], at(5), state=first.state).fired
+    assert not run([made], at(3), state=first.state).fired
+
+
+@pytest.mark.parametrize("made", [timed(cooldown=9), entry("ash", content="@@dont_activate_after_match\nx", id="a")])
+def test_entry_fires_again_in_another_swipe(made: Entry) -> None:
+    first = run([made], at(3, "ash"))
+    assert not run([made], at(5, "ash"), state=first.state).fired
+    assert run([made], at(3, "ash"), state=first.state).fired
+
+
 def test_state_of_entries_that_are_gone_lasts_until_it_is_over() -> None:
     state = LoreState(sticky={"book/gone": Span(1, 9)}, cooldown={"book/gone": Span(1, 9)})
     assert run([timed()], at(5), state=state).state == state

@@ -110,14 +110,14 @@ def test_world_info_written_has_every_field_that_sillytavern_reads() -> None:
 
 
 def test_what_was_edited_in_sillytavern_stays_edited() -> None:
-    made = entry("drag(on|net)", use_regex=True, name="Dragon", priority=3, extensions={"probability": 250})
+    made = entry("drag(on|net)", use_regex=True, name="Dragon", priority=3, extensions={"probability": 250, "depth": 9})
     file = write_sillytavern(parse_lorebook({"entries": [made]})[0])
     (written,) = file["entries"].values()
     assert written["key"] == ["/drag(on|net)/i"]
-    written |= {"key": ["/wyvern/i"], "comment": "Wyvern", "probability": 40}
+    written |= {"key": ["/wyvern/i"], "comment": "Wyvern", "probability": 40, "depth": 4}
     (back,) = build_lorebook_file(through_json(file)).book.entries
     assert (back.keys, back.comment, back.priority) == (["/wyvern/i"], "Wyvern", 3)
-    assert back.extensions["probability"] == 40
+    assert (back.extensions["probability"], back.extensions["depth"]) == (40, 4)
 
 
 def test_v3_expressions_do_in_sillytavern_what_they_did() -> None:

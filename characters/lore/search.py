@@ -40,7 +40,7 @@ class Text:
 
 
 class Scope:
-    """What rules of one kind read, and how much of it each key was looked for in; -1 says that it was found."""
+    """What rules with one scan depth read, and how much of it each key was looked for in; -1 says that it was found."""
 
     def __init__(self, texts: list[Text]) -> None:
         self.texts = texts
@@ -54,16 +54,15 @@ class Search:
         self._chat = chat
         self._effort = effort
         self._told: list[Text] = []
-        # By scan depth, sources, and whether what other entries say is read, too.
-        self._scopes: dict[tuple[int, tuple[str, ...], bool], Scope] = {}
+        # By scan depth and sources.
+        self._scopes: dict[tuple[int, tuple[str, ...]], Scope] = {}
 
     def tell(self, contents: Sequence[str]) -> None:
-        """Let entries that read other entries find keys in what a round told, too."""
+        """Let keys be found in what a round told, too: from then on, ask only for entries that read others."""
         text = Text("\n".join(MARK + told_text(content) for content in contents))
         self._told.append(text)
-        for (_, _, reads), scope in self._scopes.items():
-            if reads:
-                scope.texts.append(text)
+        for scope in self._scopes.values():
+            scope.texts.append(text)
 
     def match(self, rule: Rule) -> Key | Reason:
         """The key that finds `rule`, or why none does."""
@@ -111,10 +110,9 @@ class Search:
         return False
 
     def _scope(self, rule: Rule) -> Scope:
-        kind = (rule.scan_depth, rule.sources, rule.recursion.reads)
+        kind = (rule.scan_depth, rule.sources)
         if kind not in self._scopes:
-            scanned = Text(self._chat.text(rule.scan_depth, rule.sources))
-            self._scopes[kind] = Scope([scanned, *self._told] if rule.recursion.reads else [scanned])
+            self._scopes[kind] = Scope([Text(self._chat.text(*kind)), *self._told])
         return self._scopes[kind]
 
     def _is_in(self, key: Key, text: Text) -> bool:
