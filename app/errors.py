@@ -17,14 +17,18 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-# More of what a client sent isn't told back.
-_MOST_QUOTED = 80
+# More than this of a name that a client sent isn't told back.
+MOST_CHARACTERS_TOLD = 80
+
+
+def clipped(text: str) -> str:
+    """What a client sent, no longer than anybody reads."""
+    return text if len(text) <= MOST_CHARACTERS_TOLD else text[:MOST_CHARACTERS_TOLD] + "…"
 
 
 def quoted(text: object) -> str:
-    """What a client sent, as an error tells it: in quotes, and no longer than anybody reads."""
-    whole = str(text)
-    return repr(whole) if len(whole) <= _MOST_QUOTED else f"{whole[:_MOST_QUOTED]!r}…"
+    """The same in quotes, on one line."""
+    return repr(clipped(str(text)))
 
 
 class ApiError(Exception):

@@ -2,11 +2,13 @@
 
 import asyncio
 
+import orjson
 import pytest
 from redis.asyncio import Redis
 
 from app.errors import ConflictError, NotFoundError, PreconditionError
-from app.store.characters import CharacterStore
+from app.store.characters import CARDS, INDEX, CharacterRecord, CharacterStore
+from app.store.scripts import load_script
 from characters.card import CardData, CharacterCard
 from characters.library import load_library
 
@@ -110,3 +112,36 @@ async def test_planting_leaves_a_users_character_of_that_id(characters: Characte
     await characters.create("odo", card("My own Odo"))
     await characters.plant({"odo": card("Odo")})
     assert (await characters.get("odo")).card.name == "My own Odo"
+
+
+@pytest.mark.anyio
+async def test_character_made_anew_is_not_taken_for_the_one_before(characters: CharacterStore) -> None:
+    record = await characters.create("odo", card("Odo"))
+    await characters.delete(record)
+    anew = await characters.create("odo", card("Another Odo"))
+    assert (anew.version, anew.revision == record.revision) == (record.version, False)
+    with pytest.raises(PreconditionError):
+        await characters.replace(record, card("Odo, changed"))
+    with pytest.raises(PreconditionError):
+        await characters.delete(record)
+    assert await characters.get("odo") == anew
+
+
+@pytest.mark.anyio
+async def test_character_from_before_revisions_can_be_changed(characters: CharacterStore, redis: Redis) -> None:
+    stored = {"id": "odo", "version": 3, "card": card("Odo").model_dump(exclude_unset=True)}
+    await redis.hset(CARDS, "odo", orjson.dumps(stored))
+    await redis.hset(INDEX, "odo", orjson.dumps({"version": 3, "name": "Odo", "tags": []}))
+    changed = await characters.replace(await characters.get("odo"), card("Odo, changed"))
+    assert changed.version == 4
+    assert await characters.get("odo") == changed
+    await characters.delete(changed)
+
+
+@pytest.mark.anyio
+async def test_write_sent_twice_is_done_once(characters: CharacterStore, redis: Redis) -> None:
+    record = CharacterRecord("odo", 1, card("Odo"))
+    entry = orjson.dumps({"revision": record.revision})
+    write = redis.register_script(load_script("write_character"))
+    for _ in range(2):
+        assert await write([CARDS, INDEX], ["odo", "", record.revision, record.dumps(), entry]) == b"ok"

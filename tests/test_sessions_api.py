@@ -7,6 +7,7 @@ import pytest
 from redis import Redis as SyncRedis
 
 from tests.conftest import Server
+from tests.live import Live
 
 CARD: dict[str, Any] = {
     "name": "Greta",
@@ -92,6 +93,13 @@ def test_character_without_a_greeting_opens_in_silence(client: httpx.Client) -> 
 def test_session_knows_who_the_user_plays(client: httpx.Client, greta: str) -> None:
     session = create(client, greta, user={"name": " Mira ", "persona": "A thief, wary of {{char}}"})
     assert session["user"] == {"name": "Mira", "persona": "A thief, wary of {{char}}"}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("user", [None, {}, {"name": None, "persona": None}], ids=["null", "empty", "nulls"])
+async def test_null_is_absent_from_a_session(live: Live, user: Any) -> None:
+    answer = await live.client.post("/sessions", json={"character_id": "lyra", "user": user})
+    assert answer.json()["user"] == {"name": "User", "persona": ""}
 
 
 # Looking back
@@ -188,3 +196,12 @@ def test_chat_goes_on_from_the_regenerated_reply(client: httpx.Client, greta: st
     swiped = client.post(f"/sessions/{session}/regenerate", json={"max_tokens": 4, "seed": 9}).json()["message"]
     say(client, session, "And then?")
     assert [message["id"] for message in messages(client, session)][2] == swiped["id"]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("content", [b"", b"{}", b"null"], ids=["absent", "empty", "null"])
+async def test_regeneration_needs_no_body(live: Live, content: bytes) -> None:
+    path = f"/sessions/{(await live.client.post('/sessions', json={'character_id': 'lyra'})).json()['id']}"
+    await live.client.post(f"{path}/messages", json={"content": "Hello.", "stream": None})
+    answer = await live.client.post(f"{path}/regenerate", content=content)
+    assert answer.raise_for_status().json()["version"] == 3

@@ -1,5 +1,6 @@
 """Characters: register, list, read, change, delete, and write one from a single line."""
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import orjson
@@ -8,14 +9,14 @@ from starlette.responses import JSONResponse, Response
 
 from app.api.body import JsonRoute
 from app.api.deps import CharactersDep, TurnsDep
+from app.api.patch import lift_extension, merge_patch
 from app.api.synthesis import ProfileStream, SynthesisRequest, synthesize
-from app.errors import InvalidRequestError, PreconditionError
-from app.store.characters import CharacterRecord
+from app.errors import InvalidRequestError, PreconditionError, clipped
+from app.store.characters import CharacterRecord, CharacterStore
 from characters.card import CharacterCard, parse_card, slug
 
 router = APIRouter(prefix="/characters", tags=["characters"], route_class=JsonRoute)
 
-CARD_FIELDS = ("data", "profile", "persona")
 IfMatch = Annotated[str | None, Header(alias="If-Match")]
 # A card is checked by `parse_card`, which knows what people's files look like.
 CardBody = Annotated[dict[str, Any], Body()]
@@ -79,11 +80,8 @@ async def replace_character(
     character_id: str, body: CardBody, characters: CharactersDep, if_match: IfMatch = None
 ) -> Response:
     """Put another card in its place."""
-    record = await characters.get(character_id)
-    _check(record, if_match)
     body.pop("id", None)
-    changed = await characters.replace(record, parse_card(body))
-    return JSONResponse(to_wire(changed), headers={"etag": _etag(changed)})
+    return await _rewrite(character_id, if_match, characters, lambda _: lift_extension(body))
 
 
 @router.patch("/{character_id}", response_model=None)
@@ -91,11 +89,18 @@ async def change_character(
     character_id: str, body: CardBody, characters: CharactersDep, if_match: IfMatch = None
 ) -> Response:
     """Merge a patch (RFC 7396) into `data`, `profile` and `persona`; bare card fields go to `data`."""
+    return await _rewrite(character_id, if_match, characters, lambda card: merge_patch(card, body))
+
+
+async def _rewrite(
+    character_id: str,
+    if_match: str | None,
+    characters: CharacterStore,
+    rewrite: Callable[[CharacterCard], dict[str, Any]],
+) -> Response:
     record = await characters.get(character_id)
     _check(record, if_match)
-    patch = body if "data" in body else _bare_patch(body)
-    merged = _merge(record.card.model_dump(include=set(CARD_FIELDS), exclude_unset=True), patch)
-    changed = await characters.replace(record, parse_card(merged))
+    changed = await characters.replace(record, parse_card(rewrite(record.card)))
     return JSONResponse(to_wire(changed), headers={"etag": _etag(changed)})
 
 
@@ -119,9 +124,13 @@ def synthesized(record: CharacterRecord | None, card: CharacterCard) -> dict[str
 
 
 def card_to_wire(card: CharacterCard) -> dict[str, Any]:
-    """The card as V3 JSON; optional fields that were never set are left out."""
+    """The card as V3 JSON; optional fields that were never set are left out.
+
+    Profile and persona stand in `data.extensions.opencharacter`, for front-ends to bring back, and beside `data`.
+    """
     data = card.data.model_dump()
     shown = {key: value for key, value in data.items() if value is not None or key in card.data.model_fields_set}
+    shown["extensions"] = card.to_v3()["data"]["extensions"]
     profile = card.profile.model_dump() if card.profile else None
     return {
         "spec": card.spec,
@@ -146,7 +155,7 @@ def created(record: CharacterRecord) -> Response:
 
 
 def _etag(record: CharacterRecord) -> str:
-    return f'"{record.version}"'
+    return f'"{record.revision}"'
 
 
 def _check(record: CharacterRecord, if_match: str | None) -> None:
@@ -154,23 +163,4 @@ def _check(record: CharacterRecord, if_match: str | None) -> None:
         return
     tags = [tag.strip().removeprefix("W/") for tag in if_match.split(",")]
     if _etag(record) not in tags:
-        raise PreconditionError(f"{record.id!r} is at version {_etag(record)}, not {if_match}: read it again")
-
-
-def _bare_patch(body: dict[str, Any]) -> dict[str, Any]:
-    """A patch of `data` itself, with profile and persona beside its fields, as in POST."""
-    ours: dict[str, Any] = {key: body[key] for key in ("profile", "persona") if key in body}
-    told = ("id", "version", "warnings", "spec", "spec_version", *ours)
-    return {**ours, "data": {key: item for key, item in body.items() if key not in told}}
-
-
-def _merge(target: Any, patch: Any) -> Any:
-    if not isinstance(patch, dict):
-        return patch
-    merged = dict(target) if isinstance(target, dict) else {}
-    for key, value in patch.items():
-        if value is None:
-            merged.pop(key, None)
-        else:
-            merged[key] = _merge(merged.get(key), value)
-    return merged
+        raise PreconditionError(f"{record.id!r} has the ETag {_etag(record)}, not {clipped(if_match)}: read it again")

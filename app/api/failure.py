@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
-from app.errors import ApiError, InvalidRequestError, NotFoundError
+from app.errors import ApiError, InvalidRequestError, NotFoundError, clipped
 from app.metrics import Metrics
 from characters.card import CardError
 
@@ -33,7 +33,7 @@ def responder(metrics: Metrics) -> Callable[[ApiError], Response]:
 
 def invalid(faults: Sequence[Any]) -> InvalidRequestError:
     """The first faults that pydantic found (its `errors()`), in one sentence; `param` is the first one's place."""
-    places = [".".join(str(part) for part in fault["loc"] if part != "body") for fault in faults]
+    places = [clipped(".".join(str(part) for part in fault["loc"] if part != "body")) for fault in faults]
     told = [f"{place}: {fault['msg']}" if place else fault["msg"] for place, fault in zip(places, faults, strict=True)]
     more = f" (and {len(told) - _MOST_FAULTS} more)" if len(told) > _MOST_FAULTS else ""
     return InvalidRequestError("; ".join(told[:_MOST_FAULTS]) + more, param=places[0] or None)
@@ -53,7 +53,7 @@ def install(app: FastAPI, respond: Callable[[ApiError], Response]) -> None:
 
     async def on_http(request: Request, error: HTTPException) -> Response:
         if error.status_code == 404:
-            return respond(NotFoundError(f"there is no {request.scope['path']}", code="route_not_found"))
+            return respond(NotFoundError(f"there is no {clipped(request.scope['path'])}", code="route_not_found"))
         fault = InvalidRequestError(str(error.detail), code="http_error")
         return JSONResponse(fault.body(), error.status_code, error.headers)
 

@@ -10,7 +10,7 @@ from app.api.body import JsonRoute
 from app.api.deps import CharactersDep, SessionsDep, SettingsDep, TurnsDep
 from app.api.sampling import SamplingFields
 from app.api.sse import ChatStream, TurnJson, logprobs_to_wire
-from app.errors import InvalidRequestError, NotFoundError
+from app.errors import InvalidRequestError, NotFoundError, quoted
 from app.sessions.session import open_session
 from app.sessions.turn import RunningTurn
 from characters.card import DEFAULT_USER
@@ -20,17 +20,20 @@ router = APIRouter(prefix="/sessions", tags=["sessions"], route_class=JsonRoute)
 
 
 class User(BaseModel):
-    """Who the user plays."""
+    """Who the user plays. Null is absent."""
 
-    name: str = Field(DEFAULT_USER, min_length=1, max_length=100)
-    persona: str = Field("", max_length=8000)
+    name: str | None = Field(None, min_length=1, max_length=100)
+    persona: str | None = Field(None, max_length=8000)
+
+    def plays(self) -> UserPersona:
+        return UserPersona((self.name or "").strip() or DEFAULT_USER, self.persona or "")
 
 
 class SessionRequest(BaseModel):
     """A session to open: `greeting` is the number of one of the card's, a text of your own, or null for none."""
 
     character_id: str
-    user: User = User()
+    user: User | None = None
     greeting: Annotated[int, Field(ge=0)] | Annotated[str, Field(max_length=20_000)] | None = 0
 
 
@@ -52,7 +55,7 @@ async def create_session(
 ) -> Response:
     """Open a session; the character's greeting is its first message."""
     record = await characters.get(body.character_id)
-    user = UserPersona(body.user.name.strip() or DEFAULT_USER, body.user.persona)
+    user = (body.user or User()).plays()
     turns.check_length(head_text(record.card, user))
     session = open_session(record.id, record.card, user, turns.engine.renderer, greeting=body.greeting)
     turns.check_opening(session)
@@ -98,7 +101,7 @@ async def list_messages(
     branch = (await sessions.get(session_id)).branch()
     ids = [message.id for message in branch]
     if after is not None and after not in ids:
-        raise NotFoundError(f"there is no message {after!r} on the active branch", param="after")
+        raise NotFoundError(f"there is no message {quoted(after)} on the active branch", param="after")
     start = ids.index(after) + 1 if after is not None else 0
     page = branch[start : start + limit]
     more = start + limit < len(branch)
@@ -119,9 +122,10 @@ async def create_message(
 
 @router.post("/{session_id}/regenerate", response_model=None)
 async def regenerate(
-    session_id: str, body: TurnRequest, request: Request, turns: TurnsDep, settings: SettingsDep
+    session_id: str, request: Request, turns: TurnsDep, settings: SettingsDep, body: TurnRequest | None = None
 ) -> Response:
-    """Another reply to the same message; the one before is kept beside it."""
+    """Another reply to the same message; the one before is kept beside it. The body may be left out."""
+    body = body or TurnRequest()
     params = body.to_params(temperature=settings.temperature, vocabulary=turns.engine.renderer.vocabulary)
     return _answer(await turns.regenerate(session_id, params), body, request)
 

@@ -3,14 +3,15 @@
 The shipped library is planted once: a card of it that the user deletes or changes stays deleted or changed.
 """
 
+import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 from redis.asyncio import Redis
 
-from app.errors import ConflictError, NotFoundError, PreconditionError
+from app.errors import ConflictError, NotFoundError, PreconditionError, quoted
 from app.store.connection import Replies, redis_errors
 from app.store.scripts import load_script
 from characters.card import CharacterCard
@@ -20,19 +21,26 @@ CARDS, INDEX, PLANTED = "oc:{characters}:cards", "oc:{characters}:index", "oc:{c
 
 @dataclass(frozen=True, slots=True)
 class CharacterRecord:
-    """A stored character. `version` counts its changes from 1 and is its ETag."""
+    """A stored character. `version` counts its changes from 1.
+
+    `revision` is another at every write, also to an id that was deleted and taken again: the character's ETag.
+    """
 
     id: str
     version: int
     card: CharacterCard
+    revision: str = field(default_factory=lambda: secrets.token_hex(8))
 
     def dumps(self) -> bytes:
-        return orjson.dumps({"id": self.id, "version": self.version, "card": self.card.model_dump(exclude_unset=True)})
+        card = self.card.model_dump(exclude_unset=True)
+        return orjson.dumps({"id": self.id, "version": self.version, "revision": self.revision, "card": card})
 
     @classmethod
     def loads(cls, raw: bytes) -> "CharacterRecord":
         value = orjson.loads(raw)
-        return cls(value["id"], value["version"], CharacterCard.model_validate(value["card"]))
+        # Characters of version 0.1.0 have none.
+        revision = value.get("revision") or str(value["version"])
+        return cls(value["id"], value["version"], CharacterCard.model_validate(value["card"]), revision)
 
 
 class CharacterStore:
@@ -49,13 +57,13 @@ class CharacterStore:
         async with redis_errors():
             for character_id, card in library.items():
                 if await self._redis.sadd(PLANTED, character_id) and not await self._redis.hexists(CARDS, character_id):
-                    await self._put(CharacterRecord(character_id, 1, card), expected=0)
+                    await self._put(CharacterRecord(character_id, 1, card), expected="")
 
     async def create(self, character_id: str, card: CharacterCard) -> CharacterRecord:
         """Raises ConflictError when the id is taken."""
         record = CharacterRecord(character_id, 1, card)
         async with redis_errors():
-            if character_id == self._reserved or await self._put(record, expected=0) != "ok":
+            if character_id == self._reserved or await self._put(record, expected="") != "ok":
                 raise ConflictError(f"there is a character {character_id!r} already", param="id", code="id_taken")
         return record
 
@@ -64,7 +72,7 @@ class CharacterStore:
         async with redis_errors():
             for number in range(1, 100_000):
                 record = CharacterRecord(slug if number == 1 else f"{slug}-{number}", 1, card)
-                if record.id != self._reserved and await self._put(record, expected=0) == "ok":
+                if record.id != self._reserved and await self._put(record, expected="") == "ok":
                     return record
         raise ConflictError(f"too many characters are called {slug!r}", param="name", code="id_taken")
 
@@ -73,16 +81,16 @@ class CharacterStore:
         async with redis_errors():
             raw = await self._redis.hget(CARDS, character_id)
         if raw is None:
-            raise NotFoundError(f"there is no character {character_id!r}", code="character_not_found")
+            raise NotFoundError(f"there is no character {quoted(character_id)}", code="character_not_found")
         return CharacterRecord.loads(raw)
 
     async def replace(self, record: CharacterRecord, card: CharacterCard) -> CharacterRecord:
         """Write `card` over `record`. Raises PreconditionError when somebody else wrote first."""
         changed = CharacterRecord(record.id, record.version + 1, card)
         async with redis_errors():
-            outcome = await self._put(changed, expected=record.version)
+            outcome = await self._put(changed, expected=record.revision)
         if outcome == "missing":
-            raise NotFoundError(f"there is no character {record.id!r}", code="character_not_found")
+            raise NotFoundError(f"there is no character {quoted(record.id)}", code="character_not_found")
         if outcome != "ok":
             raise PreconditionError(f"{record.id!r} has changed since version {record.version}: read it again")
         return changed
@@ -90,7 +98,7 @@ class CharacterStore:
     async def delete(self, record: CharacterRecord) -> None:
         """Raises PreconditionError when it was changed after `record` was read. Sessions with it go on."""
         async with redis_errors():
-            outcome = await self._write(keys=[CARDS, INDEX], args=[record.id, record.version, "", ""])
+            outcome = await self._write(keys=[CARDS, INDEX], args=[record.id, record.revision, ""])
         if outcome == b"conflict":
             raise PreconditionError(f"{record.id!r} has changed since version {record.version}: read it again")
 
@@ -117,10 +125,10 @@ class CharacterStore:
         records = [CharacterRecord.loads(raw) for raw in raws if raw is not None]
         return records, shown[-1] if len(page) > limit else None
 
-    async def _put(self, record: CharacterRecord, *, expected: int) -> str:
-        entry = {"version": record.version, "name": record.card.name, "tags": record.card.data.tags}
+    async def _put(self, record: CharacterRecord, *, expected: str) -> str:
+        entry = {"revision": record.revision, "name": record.card.name, "tags": record.card.data.tags}
         outcome: bytes = await self._write(
-            keys=[CARDS, INDEX], args=[record.id, expected, record.dumps(), orjson.dumps(entry)]
+            keys=[CARDS, INDEX], args=[record.id, expected, record.revision, record.dumps(), orjson.dumps(entry)]
         )
         return outcome.decode()
 

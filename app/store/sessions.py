@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 from redis.asyncio import Redis
 
-from app.errors import ConflictError, NotFoundError, SessionBusyError
+from app.errors import ConflictError, NotFoundError, SessionBusyError, quoted
 from app.sessions.session import Message, Session, new_id
 from app.store.connection import Replies, redis_errors
 from app.store.scripts import load_script
@@ -137,7 +137,7 @@ def _key(session_id: str, part: str) -> str:
 
 
 def _unknown(session_id: str) -> NotFoundError:
-    return NotFoundError(f"there is no session {session_id!r}", code="session_not_found")
+    return NotFoundError(f"there is no session {quoted(session_id)}", code="session_not_found")
 
 
 def _meta(session: Session) -> dict[str, str | bytes]:

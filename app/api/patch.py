@@ -1,0 +1,43 @@
+"""What the body of a PUT or PATCH makes of a card: a merge patch (RFC 7396), in any of the shapes that a card has."""
+
+from typing import Any
+
+from characters.card import EXTENSION, CharacterCard
+
+CARD_FIELDS = ("data", "profile", "persona")
+
+
+def merge_patch(card: CharacterCard, body: dict[str, Any]) -> dict[str, Any]:
+    """`card` as JSON with `body` merged into `data`, `profile` and `persona`; bare card fields go to `data`."""
+    patch = lift_extension(body if "data" in body else _of_data(body))
+    merged: dict[str, Any] = _merge(card.model_dump(include=set(CARD_FIELDS), exclude_unset=True), patch)
+    return merged
+
+
+def lift_extension(body: dict[str, Any]) -> dict[str, Any]:
+    """`body` with the profile and persona of its extension beside its `data`, unless they (or a null) stand there."""
+    match body:
+        case {"data": {"extensions": {"opencharacter": dict() as ours} as extensions} as data}:
+            lifted = {key: ours[key] for key in ("profile", "persona") if key in ours}
+            kept = {key: item for key, item in ours.items() if key not in lifted}
+            return {**lifted, **body, "data": {**data, "extensions": {**extensions, EXTENSION: kept}}}
+    return body
+
+
+def _of_data(body: dict[str, Any]) -> dict[str, Any]:
+    """A patch of `data` itself, with profile and persona beside its fields, as in POST."""
+    ours: dict[str, Any] = {key: body[key] for key in ("profile", "persona") if key in body}
+    told = ("id", "version", "warnings", "spec", "spec_version", *ours)
+    return {**ours, "data": {key: item for key, item in body.items() if key not in told}}
+
+
+def _merge(target: Any, patch: Any) -> Any:
+    if not isinstance(patch, dict):
+        return patch
+    merged = dict(target) if isinstance(target, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            merged.pop(key, None)
+        else:
+            merged[key] = _merge(merged.get(key), value)
+    return merged

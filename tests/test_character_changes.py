@@ -1,0 +1,90 @@
+"""Characters as clients change them: which ETag stands for which card, and what of a card comes back."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.live import Live
+
+CARD = {
+    "id": "odo",
+    "name": "Odo",
+    "persona": "A baker",
+    "profile": {"name": "Odo", "age": "70"},
+    "extensions": {"x": {"y": 1}, "opencharacter": {"note": "kept"}},
+}
+
+
+async def call(live: Live, method: str, path: str = "/characters/odo", **fields: Any) -> httpx.Response:
+    answer = await live.client.request(method, path, **fields)
+    return answer.raise_for_status()
+
+
+async def create(live: Live) -> tuple[dict[str, Any], str]:
+    """Odo as the server tells of him, and his ETag."""
+    answer = await call(live, "POST", "/characters", json=CARD)
+    return answer.json(), answer.headers["etag"]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
+async def test_etag_of_a_deleted_character_matches_no_later_one(live: Live, method: str) -> None:
+    _, before = await create(live)
+    await call(live, "DELETE")
+    _, after = await create(live)
+    assert before != after
+    answer = await live.client.request(method, "/characters/odo", json={"name": "Odo"}, headers={"If-Match": before})
+    assert answer.status_code == 412
+    assert after in answer.json()["error"]["message"]
+    unread = await call(live, "GET", headers={"If-None-Match": before})
+    assert unread.status_code == 200
+
+
+@pytest.mark.anyio
+async def test_etag_is_another_after_each_change(live: Live) -> None:
+    _, first = await create(live)
+    tags = [first, *[(await call(live, "PATCH", json={})).headers["etag"] for _ in range(3)]]
+    assert len({*tags}) == 4
+    assert (await call(live, "GET")).headers["etag"] == tags[-1]
+
+
+@pytest.mark.anyio
+async def test_card_carries_profile_and_persona_in_its_extension(live: Live) -> None:
+    made, _ = await create(live)
+    ours = {"note": "kept", "persona": "A baker", "profile": {"name": "Odo", "age": "70"}}
+    assert made["data"]["extensions"] == {"x": {"y": 1}, "opencharacter": ours}
+    assert (await call(live, "GET")).json() == made
+
+
+@pytest.mark.anyio
+async def test_card_comes_back_whole_from_a_front_end(live: Live) -> None:
+    made, _ = await create(live)
+    kept = {"spec": made["spec"], "spec_version": made["spec_version"], "data": made["data"]}
+    again = (await call(live, "POST", "/characters", json=kept)).json()
+    assert again == made | {"id": "odo-2"}
+
+
+@pytest.mark.anyio
+async def test_card_without_profile_and_persona_has_no_extension(live: Live) -> None:
+    made = (await call(live, "POST", "/characters", json={"name": "Plain"})).json()
+    assert made["data"]["extensions"] == {}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("changes", [{"profile": None, "persona": ""}, {"profile": {"age": "71"}, "persona": "Old"}])
+async def test_put_heeds_what_stands_beside_the_data(live: Live, changes: dict[str, Any]) -> None:
+    made, _ = await create(live)
+    changed = (await call(live, "PUT", json=made | changes)).json()
+    assert (changed["profile"] or {}).get("age") == (changes["profile"] or {}).get("age")
+    assert changed["persona"] == changes["persona"]
+    assert changed["data"]["extensions"]["opencharacter"]["note"] == "kept"
+
+
+@pytest.mark.anyio
+async def test_patch_reaches_the_profile_through_the_extension(live: Live) -> None:
+    await create(live)
+    patch = {"data": {"extensions": {"opencharacter": {"profile": {"age": "71"}, "persona": "Old"}}}}
+    changed = (await call(live, "PATCH", json=patch)).json()
+    assert (changed["profile"]["name"], changed["profile"]["age"], changed["persona"]) == ("Odo", "71", "Old")
+    assert changed["data"]["extensions"]["opencharacter"]["profile"] == {"name": "Odo", "age": "71"}

@@ -1,0 +1,59 @@
+"""Characters from files to a server and back, from the command line."""
+
+from pathlib import Path
+
+import httpx
+
+from characters.formats.reading import read_card
+from tests.cards import PORTRAIT, dumps, encode, png, text, v2, zipped
+from tests.conftest import Server, free_port
+from tests.test_cli import run
+
+
+def test_import_brings_files_folders_and_zips(client: httpx.Client, server: Server, tmp_path: Path) -> None:
+    folder = tmp_path / "cards" / "more"
+    folder.mkdir(parents=True)
+    (folder / "ada.json").write_bytes(dumps(v2(name="Ada of the folder", tags="a, b")))
+    (tmp_path / "ida.png").write_bytes(png(text("chara", encode(v2(name="Ida of the PNG")))))
+    many = {"eve.json": dumps(v2(name="Eve of the ZIP")), "cat.png": PORTRAIT}
+    (tmp_path / "many.zip").write_bytes(zipped(many))
+    paths = [str(tmp_path / name) for name in ("cards", "ida.png", "many.zip", "missing.json")]
+    answer = run("characters", "import", *paths, "--url", server.url)
+    assert answer.returncode == 1
+    lines = answer.stdout.splitlines()
+    assert "ada.json: ada-of-the-folder" in lines
+    assert "  `tags` was one text where a list belongs" in lines
+    assert "ida.png: ida-of-the-png" in lines
+    assert "many.zip: eve.json: eve-of-the-zip" in lines
+    assert any(line.startswith("many.zip: cat.png: this is a PNG without a character") for line in lines)
+    assert any("missing.json: No such file" in line for line in lines)
+    assert lines[-1] == "3 imported, 2 not"
+    assert client.get("/characters/ida-of-the-png").json()["data"]["description"] == "A baker."
+
+
+def test_export_writes_what_import_reads(client: httpx.Client, server: Server, tmp_path: Path) -> None:
+    for kind, suffix in (("json-v2", "json"), ("png", "png"), ("charx", "charx"), ("yaml", "yaml")):
+        answer = run("characters", "export", "lyra", "--format", kind, "--to", str(tmp_path), "--url", server.url)
+        assert (answer.returncode, answer.stdout) == (0, f"{tmp_path}/lyra.{suffix}\n")
+        card = read_card((tmp_path / f"lyra.{suffix}").read_bytes()).card
+        shown = client.get("/characters/lyra").json()
+        assert card.profile is not None
+        assert (card.profile.model_dump(), card.persona) == (shown["profile"], shown["persona"])
+        assert card.data.mes_example == shown["data"]["mes_example"]
+
+
+def test_export_never_writes_over_a_file(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "lyra.png").write_bytes(b"mine")
+    answer = run("characters", "export", "lyra", "nobody", "--to", str(tmp_path), "--url", server.url)
+    assert answer.returncode == 1
+    assert "File exists" in answer.stdout
+    assert "there is no character 'nobody'" in answer.stdout
+    assert (tmp_path / "lyra.png").read_bytes() == b"mine"
+
+
+def test_import_without_a_server_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "ida.json").write_bytes(dumps(v2()))
+    answer = run("characters", "import", str(tmp_path), "--url", f"http://127.0.0.1:{free_port()}")
+    assert answer.returncode == 1
+    assert "make serve" in answer.stdout
+    assert "Traceback" not in answer.stderr
