@@ -1,7 +1,8 @@
-"""The command line: `python -m app serve | chat | keys`."""
+"""The command line: `python -m app serve | chat | characters | keys`."""
 
 import argparse
 import sys
+from pathlib import Path
 
 from pydantic import ValidationError
 
@@ -20,6 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
     chat.add_argument("--persona", default="", help="one line about you")
     chat.add_argument("--session", help="go on with this session")
     chat.add_argument("--greeting", type=int, default=0, help="which of the character's greetings")
+    _add_characters(commands.add_parser("characters", help="bring characters from files to a running server, and back"))
     commands.add_parser("keys", help="make an API key")
     chosen = parser.parse_args(arguments)
     if chosen.command == "keys":
@@ -38,9 +40,25 @@ def main(arguments: list[str] | None = None) -> int:
         from app.serve import serve
 
         return serve(settings)
+    if chosen.command == "characters":
+        from app.commands.characters import characters
+
+        return characters(settings, chosen)
     from app.chat import chat as talk
 
     return talk(settings, chosen)
+
+
+def _add_characters(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True)
+    bring = actions.add_parser("import", help="cards in JSON, PNG, CHARX or YAML, folders, and ZIPs of many")
+    bring.add_argument("paths", nargs="+", type=Path, metavar="PATH")
+    take = actions.add_parser("export", help="write characters to files named by their ids")
+    take.add_argument("ids", nargs="+", metavar="ID")
+    take.add_argument("--format", default="png", choices=("json-v2", "json-v3", "png", "charx", "yaml"))
+    take.add_argument("--to", default=Path(), type=Path, metavar="FOLDER", help="where to (default: here)")
+    for action in (bring, take):
+        action.add_argument("--url", help="the server (default: the one that the settings describe)")
 
 
 if __name__ == "__main__":
