@@ -231,6 +231,7 @@ def test_anything_else_is_unpacked_as_it_is(blob: bytes) -> None:
         (b'{"name": "Ida"}', "not_a_card"),
         (dumps(v2(name="  ")), "no_name"),
         (dumps({"entries": {"0": {"key": ["a"], "content": "b"}}}), "is_lorebook"),
+        (dumps({"name": "Bread", "description": "All of it.", "entries": []}), "is_lorebook"),
         (dumps({"spec": "lorebook_v3", "data": {"entries": []}}), "is_lorebook"),
         (dumps({"type": "risu", "data": []}), "is_lorebook"),
         (png(text("naidata", b"e30=")), "is_lorebook"),

@@ -56,7 +56,8 @@ def is_lorebook(value: dict[str, Json]) -> bool:
         return True
     if value.get("type") == "risu" and isinstance(value.get("data"), list):
         return True
-    return "entries" in value and not any(key in value for key in (*TEXTS, *ALIASES, "data"))
+    # A book may have a name and a description, too.
+    return "entries" in value and not any(key in value for key in (*TEXTS[1:], *ALIASES, "data"))
 
 
 def _from_spec(value: dict[str, Json], coercion: Coercion) -> dict[str, Json]:
