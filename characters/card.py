@@ -11,11 +11,22 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from characters.calls import Context
 from characters.macros import expand
 from characters.profile import Profile
 
 EXTENSION = "opencharacter"
 DEFAULT_USER = "User"
+# What a card's text can quote of its own fields (SillyTavern's names, in lower case).
+FIELD_MACROS = {
+    "description": "description",
+    "personality": "personality",
+    "scenario": "scenario",
+    "mesexamples": "mes_example",
+    "charprompt": "system_prompt",
+    "charjailbreak": "post_history_instructions",
+    "char_version": "character_version",
+}
 
 # A card's JSON is from anywhere: values of the specification are typed, the rest is kept as it came.
 Json = Any
@@ -99,9 +110,26 @@ class CharacterCard(BaseModel):
         """The name that `{{char}}` stands for: the nickname where there is one (V3)."""
         return (self.data.nickname or "").strip() or self.data.name
 
-    def expand(self, text: str, user: str = DEFAULT_USER, original: str = "") -> str:
-        """`text` with `{{char}}`, `{{user}}` and `{{original}}` replaced."""
-        return expand(text, {"char": self.name, "user": user or DEFAULT_USER, "original": original})
+    def expand(
+        self,
+        text: str,
+        user: str = DEFAULT_USER,
+        original: str = "",
+        *,
+        persona: str | None = None,
+        context: Context | None = None,
+    ) -> str:
+        """`text` with its macros replaced: names, the card's fields, and what `context` knows of the moment.
+
+        `persona` is the user's; None leaves `{{persona}}` as it is. Names in fields and persona are replaced, too.
+        """
+        names = {"char": self.name, "user": user or DEFAULT_USER, "charifnotgroup": self.name, "group": self.name}
+        said = text.lower()
+        fields = {macro: getattr(self.data, field) for macro, field in FIELD_MACROS.items() if macro in said}
+        if persona is not None:
+            fields["persona"] = persona
+        quoted = {macro: expand(value, names) for macro, value in fields.items()}
+        return expand(text, {**names, "original": original, **quoted}, context)
 
     def greetings(self) -> list[str]:
         """The first message and its alternates, in the order in which `greeting` of a session counts them."""
