@@ -9,9 +9,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
 
-from app.api import characters, failure, openai, ops, sessions
+from app.api import characters, failure, openai, ops
+from app.api import sessions as sessions_api
 from app.metrics import Metrics
 from app.security import ApiKeys, LocalOnly
+from app.sessions.running import Running
 from app.sessions.turns import Turns
 from app.settings import Settings
 from app.store.characters import CharacterStore
@@ -62,16 +64,16 @@ def create_app(settings: Settings, open_engine: OpenEngine = open_engine) -> Fas
             logger.info("loading the model %s (half a minute for the tiny one, minutes for 8B)", settings.model)
             engine = await open_engine(settings)
             stack.push_async_callback(engine.close)
-            turns = Turns(
-                engine,
-                SessionStore(redis, settings.lease_s),
+            sessions = SessionStore(redis, settings.lease_s)
+            running = Running(
+                sessions,
                 app.state.metrics,
-                reply_tokens=settings.reply_tokens,
-                max_running=settings.max_concurrent_requests,
+                most=settings.max_concurrent_requests,
                 stream_interval=settings.stream_interval,
             )
-            stack.callback(asyncio.create_task(turns.keep_leases(settings.lease_s / 3)).cancel)
-            stack.push_async_callback(turns.drain, DRAIN_S)
+            turns = Turns(engine, sessions, app.state.metrics, running, reply_tokens=settings.reply_tokens)
+            stack.callback(asyncio.create_task(running.keep_leases(settings.lease_s / 3)).cancel)
+            stack.push_async_callback(running.drain, DRAIN_S)
             app.state.redis, app.state.characters, app.state.turns = redis, store, turns
             # What start-up has made stays: the collector needn't look at it again, nor after every few tokens.
             gc.collect()
@@ -86,7 +88,7 @@ def create_app(settings: Settings, open_engine: OpenEngine = open_engine) -> Fas
     app.state.metrics = Metrics()
     app.state.respond = failure.responder(app.state.metrics)
     failure.install(app, app.state.respond)
-    for router in (openai.router, characters.router, sessions.router, ops.router):
+    for router in (openai.router, characters.router, sessions_api.router, ops.router):
         app.include_router(router)
     if settings.api_keys:
         app.add_middleware(ApiKeys, keys=settings.api_keys)

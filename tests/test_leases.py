@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -11,7 +12,10 @@ from app.sessions.session import Session
 from app.store.characters import CharacterStore
 from app.store.connection import connect
 from app.store.sessions import SessionStore
+from models.renderer import Renderer
 from tests.conversations import CARD, exchange, new_session
+from tests.fake_engine import FakeEngine, Script
+from tests.live import serve_live
 
 
 @pytest.mark.anyio
@@ -62,10 +66,76 @@ async def test_lease_is_renewed_by_its_token_alone(sessions: SessionStore, redis
     await sessions.acquire(session.id, "mine")
     key = f"oc:{{{session.id}}}:lease"
     await redis.pexpire(key, 5000)
-    await sessions.renew(session.id, "another's")
+    await sessions.renew([(session.id, "another's")])
     assert await redis.pttl(key) <= 5000
-    await sessions.renew(session.id, "mine")
+    await sessions.renew([(session.id, "mine")])
     assert await redis.pttl(key) > 5000
+
+
+@pytest.mark.anyio
+async def test_leases_are_renewed_over_one_connection(
+    sessions: SessionStore, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = [(await sessions.create(new_session())).id for _ in range(20)]
+    for session_id in opened:
+        await sessions.acquire(session_id, "mine")
+        await redis.pexpire(f"oc:{{{session_id}}}:lease", 5000)
+    taken = []
+    pool: Any = redis.connection_pool
+    get_connection = pool.get_connection
+
+    async def count(*arguments: Any) -> Any:
+        taken.append(arguments)
+        return await get_connection(*arguments)
+
+    monkeypatch.setattr(pool, "get_connection", count)
+    await sessions.renew([(session_id, "mine") for session_id in opened])
+    assert len(taken) == 1
+    assert min([await redis.pttl(f"oc:{{{session_id}}}:lease") for session_id in opened]) > 5000
+
+
+@pytest.mark.anyio
+async def test_lease_that_cannot_be_renewed_leaves_the_others(sessions: SessionStore, redis: Redis) -> None:
+    session = await sessions.create(new_session())
+    await sessions.acquire(session.id, "mine")
+    await redis.pexpire(f"oc:{{{session.id}}}:lease", 5000)
+    await redis.rpush("oc:{broken}:lease", "no string")
+    with pytest.raises(UnavailableError):
+        await sessions.renew([("broken", "mine"), (session.id, "mine")])
+    assert await redis.pttl(f"oc:{{{session.id}}}:lease") > 5000
+
+
+@pytest.mark.anyio
+async def test_no_leases_are_renewed(sessions: SessionStore) -> None:
+    await sessions.renew([])
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("failure", [RuntimeError("a bug"), UnavailableError("no Redis"), TimeoutError()], ids=repr)
+async def test_leases_are_kept_through_a_round_that_fails(
+    renderer: Renderer, redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, failure: Exception
+) -> None:
+    rounds = asyncio.Queue[int]()
+    async with serve_live(FakeEngine(renderer, Script(hold_after=1)), redis_url, lease_s=1.0) as live:
+        store = live.app.state.turns.sessions
+        renew = store.renew
+
+        async def fail_once(leases: list[tuple[str, str]]) -> None:
+            rounds.put_nowait(len(leases))
+            if rounds.qsize() == 1:
+                raise failure
+            await renew(leases)
+
+        session = (await live.client.post("/sessions", json={"character_id": "lyra"})).json()["id"]
+        turn = asyncio.create_task(live.client.post(f"/sessions/{session}/messages", json={"content": "Hello."}))
+        await live.engine.held.wait()
+        monkeypatch.setattr(store, "renew", fail_once)
+        # Rounds enough for a lease that isn't renewed to run out.
+        while rounds.qsize() < 5:
+            await asyncio.sleep(0.01)
+        assert await redis.exists(f"oc:{{{session}}}:lease")
+        live.engine.go.set()
+        assert (await turn).json()["version"] == 2
 
 
 @pytest.mark.anyio
@@ -105,7 +175,7 @@ async def test_store_without_redis_is_unavailable(tmp_path: Path) -> None:
             sessions.acquire(session.id, "mine"),
             sessions.commit(session, [], tip=None, window=None),
             sessions.release(session.id, "mine"),
-            sessions.renew(session.id, "mine"),
+            sessions.renew([(session.id, "mine")]),
             sessions.delete(session.id),
             sessions.list(),
             CharacterStore(nowhere).get("odo"),

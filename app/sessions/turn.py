@@ -124,7 +124,7 @@ class RunningTurn:
         return sum(len(choice.token_ids) for choice in self.choices)
 
     async def __aenter__(self) -> Self:
-        self._turns.enter(self)
+        self._turns.running.enter(self)
         return self
 
     async def __aexit__(
@@ -136,7 +136,7 @@ class RunningTurn:
                 if self.write is not None:
                     await self._commit(self.write)
             finally:
-                self._turns.leave(self, waited=self._first is None)
+                self._turns.running.leave(self, waited=self._first is None)
                 self._log(error)
 
     async def _commit(self, write: SessionWrite) -> None:

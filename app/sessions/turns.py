@@ -5,7 +5,6 @@ from stored ids, admit. `answer` and `complete` do without a session. What comes
 and commits.
 """
 
-import asyncio
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -16,6 +15,7 @@ import anyio
 
 from app.errors import ContextLengthError, EngineDownError, InvalidRequestError, UnavailableError, quoted
 from app.metrics import Metrics
+from app.sessions.running import Running
 from app.sessions.session import Message, Session, as_turns, new_id
 from app.sessions.turn import Choice, RunningTurn, SessionWrite
 from app.store.sessions import SessionStore
@@ -23,9 +23,6 @@ from models.engine import Engine, SamplingParams
 from models.prompt import Prompt, PromptTooLong, build_prompt
 from models.renderer import RenderError, Turn
 from models.transcript import Line, build_transcript_prompt
-
-# Streams from which on a frame holds two tokens, and four.
-PAIRS_FROM, FOURS_FROM = 16, 48
 
 # More than this a token doesn't hold, but for runs of white space.
 MOST_CHARACTERS_A_TOKEN = 32
@@ -41,25 +38,22 @@ class Plan:
 
 
 class Turns:
-    """Begins turns on one engine and one store, and keeps the leases of those that run."""
+    """Begins turns on one engine and one store."""
 
     def __init__(
         self,
         engine: Engine,
         sessions: SessionStore,
         metrics: Metrics,
+        running: Running,
         *,
         reply_tokens: int,
-        max_running: int,
-        stream_interval: int | None = None,
     ) -> None:
         self.engine = engine
         self.sessions = sessions
         self.metrics = metrics
+        self.running = running
         self._reply_tokens = min(reply_tokens, engine.max_model_len // 4)
-        self._max_running = max_running
-        self._stream_interval = stream_interval
-        self._running: set[RunningTurn] = set()
         self._stop_ids = frozenset(engine.renderer.stop_token_ids)
         # The same few heads come with every request that has no session: thousands of tokens each.
         self.encode_head = lru_cache(maxsize=512)(engine.renderer.encode)
@@ -189,26 +183,12 @@ class Turns:
             raise InvalidRequestError(str(error), param="messages") from error
         room = context - len(prompt.token_ids)
         longest = min(params.max_tokens or room, room)
-        return prompt, replace(params, max_tokens=longest, stream_interval=self._stream_interval or self._interval())
-
-    def _interval(self) -> int:
-        """Tokens a frame: the more streams, the more of a core each frame takes and the less one token shows."""
-        running = len(self._running)
-        return 1 if running < PAIRS_FROM else 2 if running < FOURS_FROM else 4
+        return prompt, replace(params, max_tokens=longest, stream_interval=self.running.stream_interval())
 
     def _admit(self) -> None:
         if self.engine.error() is not None:
             raise EngineDownError("the inference engine has died, and the server stops")
-        if len(self._running) >= self._max_running:
-            raise UnavailableError(f"{self._max_running} requests are running: try again", code="overloaded")
-
-    def enter(self, turn: RunningTurn) -> None:
-        self._running.add(turn)
-        self.metrics.waiting.inc()
-
-    def leave(self, turn: RunningTurn, *, waited: bool) -> None:
-        self._running.discard(turn)
-        (self.metrics.waiting if waited else self.metrics.running).dec()
+        self.running.admit()
 
     def content_ids(self, choice: Choice) -> Sequence[int]:
         """The ids that stand for a reply from now on: those generated, less the stop token.
@@ -221,18 +201,3 @@ class Turns:
             ids = ids[:-1]
         renderer = self.engine.renderer
         return ids if renderer.decode(ids) == choice.content else renderer.encode(choice.content)
-
-    async def keep_leases(self, every_s: float) -> None:
-        """Renew the lease of every running turn, for ever."""
-        while True:
-            await asyncio.sleep(every_s)
-            for turn in list(self._running):
-                if turn.write is not None:
-                    with suppress(UnavailableError):
-                        await self.sessions.renew(turn.write.session.id, turn.write.lease)
-
-    async def drain(self, timeout_s: float) -> None:
-        """Wait until no turn runs, so that all of them are committed."""
-        with anyio.move_on_after(timeout_s):
-            while self._running:
-                await asyncio.sleep(0.02)

@@ -101,10 +101,13 @@ class SessionStore:
         async with redis_errors():
             await self._release(keys=[_key(session_id, "lease")], args=[lease])
 
-    async def renew(self, session_id: str, lease: str) -> None:
-        """Keep the session for another lease's length."""
+    async def renew(self, leases: Sequence[tuple[str, str]]) -> None:
+        """Keep each session for another lease's length, all in one pipeline; pairs of a session's id and its lease."""
         async with redis_errors():
-            await self._renew(keys=[_key(session_id, "lease")], args=[lease, self._lease_ms])
+            pipeline = self._redis.pipeline(transaction=False)
+            for session_id, lease in leases:
+                await self._renew(keys=[_key(session_id, "lease")], args=[lease, self._lease_ms], client=pipeline)
+            await pipeline.execute()
 
     async def delete(self, session_id: str) -> None:
         """Erase the session and everything of it."""
