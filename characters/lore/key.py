@@ -77,6 +77,11 @@ def is_whole(needle: str, text: str, start: int) -> bool:
     return not (start and WORD.match(text, start - 1)) and not WORD.match(text, end)
 
 
+def escape(text: str) -> str:
+    """The pattern that matches `text` alone."""
+    return str(re2.escape(text))
+
+
 def _build_pattern(text: str, pattern: str, flags: str) -> Key:
     if len(pattern) > MAX_PATTERN_CHARS:
         return Key(text, text, broken=f"longer than {MAX_PATTERN_CHARS} characters")

@@ -5,10 +5,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-import re2
-
 from characters.lore.decorators import values
-from characters.lore.key import Key, build_key
+from characters.lore.key import Key, build_key, escape
 from characters.lore.options import Options
 from characters.lorebook import LoreEntry
 
@@ -102,7 +100,7 @@ def _read_key(text: str, options: Options, modes: _Modes, expand: Callable[[str]
     def replace(match: re.Match[str]) -> str:
         """A macro's value; a name in a regular expression stands for itself."""
         said = expand(match[0])
-        return str(re2.escape(said)) if quote and said != match[0] else said
+        return escape(said) if quote and said != match[0] else said
 
     expanded = _MACRO.sub(replace, text) if "{{" in text or "<" in text else text
     key = build_key(expanded, regex=modes.regex, case_sensitive=modes.case_sensitive, whole_words=modes.whole_words)
