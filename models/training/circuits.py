@@ -18,6 +18,7 @@ import math
 import torch
 from torch import Tensor
 from transformers import LlamaForCausalLM
+from transformers.models.llama.modeling_llama import LlamaAttention
 
 # Standard deviation of an embedding's entries, and the entry, that many times as large, that is the same for each.
 _SPREAD = 0.06
@@ -35,8 +36,8 @@ _FAST, _SLOW = 0.2, 2e-3
 def write_copying_heads(network: LlamaForCausalLM, theta: float) -> None:
     """Embeddings and the first two layers' attention of `network`, so that it copies what stood in the context before.
 
-    Needs tied embeddings, at least two layers, as many heads for keys as for queries, and rotary frequencies on both
-    sides of what is fast and slow (`theta` 500,000 with heads of 64).
+    Needs tied embeddings, at least two layers, a width of more than two heads, as many of them for keys as for queries,
+    and rotary frequencies on both sides of what is fast and slow (`theta` 500,000 with heads of 64).
     """
     first, second = (layer.self_attn for layer in network.model.layers[:2])
     width, size = network.config.hidden_size, first.head_dim
@@ -72,10 +73,10 @@ def write_copying_heads(network: LlamaForCausalLM, theta: float) -> None:
         second.o_proj.weight[: width - size, head] = _COPIED * _SPREAD * said.T
 
 
-def _clear(attention: torch.nn.Module, head: slice) -> None:
-    for name in ("q_proj", "k_proj", "v_proj"):
-        attention.get_submodule(name).weight[head] = 0.0
-    attention.get_submodule("o_proj").weight[:, head] = 0.0
+def _clear(attention: LlamaAttention, head: slice) -> None:
+    for projection in (attention.q_proj, attention.k_proj, attention.v_proj):
+        projection.weight[head] = 0.0
+    attention.o_proj.weight[:, head] = 0.0
 
 
 def _projection(rows: int, columns: int) -> Tensor:
