@@ -131,8 +131,9 @@ async def test_leases_are_kept_through_a_round_that_fails(
         await live.engine.held.wait()
         monkeypatch.setattr(store, "renew", fail_once)
         # Rounds enough for a lease that isn't renewed to run out.
-        while rounds.qsize() < 5:
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(20):
+            while rounds.qsize() < 5:
+                await asyncio.sleep(0.01)
         assert await redis.exists(f"oc:{{{session}}}:lease")
         live.engine.go.set()
         assert (await turn).json()["version"] == 2
