@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 from rich.console import Console
@@ -58,7 +59,7 @@ def _list(client: httpx.Client, console: Console) -> None:
 
 def _talk(client: httpx.Client, console: Console, chosen: argparse.Namespace) -> None:
     session = _open(client, chosen)
-    name = _json(client.get(f"/characters/{session['character_id']}"))["data"]["name"]
+    name = _name(client, console, session["character_id"])
     console.print(f"{name} · session {session['id']} · {HELP}\n", style="dim", markup=False)
     for message in session["messages"]:
         _show(console, name if message["role"] == "assistant" else session["user"]["name"], message["content"])
@@ -78,10 +79,27 @@ def _talk(client: httpx.Client, console: Console, chosen: argparse.Namespace) ->
 
 def _open(client: httpx.Client, chosen: argparse.Namespace) -> dict[str, Any]:
     if chosen.session:
-        return _json(client.get(f"/sessions/{chosen.session}"))
+        session = _json(client.get(f"/sessions/{quote(chosen.session, safe='')}"))
+        if session["character_id"] != chosen.character:
+            raise ServerError(
+                f"the session {chosen.session} is with {session['character_id']}, not {chosen.character}: "
+                f"python -m app chat {session['character_id']} --session {chosen.session}"
+            )
+        return session
     user = {"name": chosen.name, "persona": chosen.persona}
     body = {"character_id": chosen.character, "user": user, "greeting": chosen.greeting}
     return _json(client.post("/sessions", json=body))
+
+
+def _name(client: httpx.Client, console: Console, character_id: str) -> str:
+    """The character's name; its id where it was deleted, which its sessions outlive."""
+    answer = client.get(f"/characters/{character_id}")
+    if answer.status_code == httpx.codes.NOT_FOUND:
+        told = f"{character_id} was deleted: the session goes on with the card that it began with"
+        console.print(told, style="yellow", markup=False)
+        return character_id
+    name: str = _json(answer)["data"]["name"]
+    return name
 
 
 def _lines(name: str) -> Iterator[str]:
