@@ -11,6 +11,8 @@ import re
 import signal
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
+from functools import cache, partial
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -26,11 +28,13 @@ from models.engine import (
 )
 from models.renderer import Renderer, load_renderer
 from models.signals import unheard_by_children
+from models.trials import NoPlaceError, Trials
 
 if TYPE_CHECKING:
     import vllm
     from vllm.outputs import CompletionOutput
     from vllm.v1.engine.async_llm import AsyncLLM
+    from vllm.v1.structured_output.backend_xgrammar import XgrammarBackend
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +44,9 @@ _SOURCE_LINE = re.compile(r"\[[\d:]+\] \S+\.cc:\d+: ")
 LOWEST_LOGPROB = -9999.0
 # For the engine's processes to leave in good order, which takes them 2 to 4 s and saves nothing: they hold no state.
 STOP_S = 1.0
+# How long a constraint may take to compile, how many are tried at a time, and how many are remembered.
+COMPILE_S, PLACES, MOST_KNOWN = 2.0, 2, 1024
+UNFIT = "the engine can't follow this constraint: simplify the schema or the regular expression"
 # How vLLM ends a request that its engine gave up.
 _FAILURES = ("abort", "error")
 
@@ -70,13 +77,17 @@ class VllmEngine:
         self.max_model_len: int = llm.model_config.max_model_len
         self._llm = llm
         self._sampling = sampling
+        self._grammars = _Grammars(llm)
 
     async def generate(
         self, prompt_token_ids: list[int], params: SamplingParams, *, request_id: str, cache_salt: str | None = None
     ) -> AsyncGenerator[Chunk]:
         prompt = self._sampling.prompt(prompt_token_ids, cache_salt)
         try:
-            stream = self._llm.generate(prompt, self._sampling.params(params), request_id)
+            vllm_params = self._sampling.params(params)
+            if params.constraint is not None:
+                prompt = await self._grammars.check(params.constraint, request_id, prompt, vllm_params)
+            stream = self._llm.generate(prompt, vllm_params, request_id)
             try:
                 async for output in stream:
                     cached = output.num_cached_tokens or 0
@@ -173,6 +184,55 @@ class _Sampling:
         )
 
 
+class _Grammars:
+    """Makes grammars of constraints beside the event loop, before the engine does.
+
+    The engine has one thread for it on a small machine: a grammar that takes minutes would keep all others waiting.
+    """
+
+    def __init__(self, llm: "AsyncLLM") -> None:
+        from vllm.v1.structured_output.backend_xgrammar import XgrammarBackend
+        from vllm.v1.structured_output.request import get_structured_output_key
+
+        self._llm = llm
+        self._key = get_structured_output_key
+        self._backend = cache(
+            lambda: XgrammarBackend(llm.vllm_config, llm.get_tokenizer(), llm.model_config.get_vocab_size())
+        )
+        self._trials = Trials(PLACES, COMPILE_S)
+        self._known: dict[bytes, None] = {}
+
+    async def check(self, constraint: Constraint, request_id: str, prompt: Any, params: "vllm.SamplingParams") -> Any:
+        """The request in vLLM's terms, whose constraint is known to compile in COMPILE_S. Raises InvalidRequest."""
+        tasks = await self._llm.get_supported_tasks()
+        prepare = partial(self._llm.input_processor.process_inputs, request_id, prompt, params, tasks)
+        key = sha256(repr(constraint).encode()).digest()
+        if key in self._known:
+            return await asyncio.to_thread(prepare)
+        try:
+            backend = await asyncio.to_thread(self._backend)
+            request = await self._trials.run(partial(self._compile, backend, prepare))
+        except TimeoutError:
+            raise InvalidRequest(
+                f"the constraint takes more than {COMPILE_S:.0f} s to compile: "
+                "simplify the schema or the regular expression"
+            ) from None
+        except NoPlaceError:
+            raise EngineError("other constraints are being compiled: try again") from None
+        self._known[key] = None
+        if len(self._known) > MOST_KNOWN:
+            del self._known[next(iter(self._known))]
+        return request
+
+    def _compile(self, backend: "XgrammarBackend", prepare: Callable[[], Any]) -> Any:
+        request = prepare()
+        try:
+            backend.compile_grammar(*self._key(request.sampling_params.structured_outputs))
+        except Exception as error:
+            raise InvalidRequest(UNFIT) from error
+        return request
+
+
 def _control_characters(renderer: Renderer) -> list[int]:
     """The tokens with a control character in them, but for line ends, which no grammar's string holds."""
     texts = (renderer.decode([token]) for token in range(renderer.vocabulary))
@@ -181,7 +241,7 @@ def _control_characters(renderer: Renderer) -> list[int]:
 
 def _failure(params: SamplingParams) -> Exception:
     if params.constraint is not None:
-        return InvalidRequest("the engine can't follow this constraint: simplify the schema or the regular expression")
+        return InvalidRequest(UNFIT)
     return EngineError("the inference engine gave this request up")
 
 
@@ -272,6 +332,8 @@ def _set_environment(options: EngineOptions) -> None:
     """What vLLM reads from the environment at import; a value that the user has set is left alone."""
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(options.cpu_kv_cache_gib))
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    # Compiled grammars lie in two processes; vLLM's own limit is 512 MB in each.
+    os.environ.setdefault("VLLM_XGRAMMAR_CACHE_MB", "128")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     # Where the start is broken off; `close` has its own.
     os.environ.setdefault("VLLM_WORKER_SHUTDOWN_TIMEOUT_SECONDS", "1")

@@ -88,7 +88,7 @@ async def create_chat_completion(
     lines = _lines(body.messages)
     for line in lines:
         turns.check_length(line.text)
-    params = body.to_params(temperature=settings.temperature, vocabulary=turns.engine.renderer.vocabulary)
+    params = await body.to_params(turns, temperature=settings.temperature)
     character = await _character(body.model, turns, characters)
     if session_id:
         turn = await _turn_in_session(session_id, character, lines, params, turns)

@@ -5,6 +5,7 @@ harm the server.
 """
 
 import re
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import orjson
@@ -12,8 +13,10 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from app.errors import InvalidRequestError
+from app.errors import InvalidRequestError, UnavailableError
+from app.sessions.turns import Turns
 from models.engine import Constraint, SamplingParams
+from models.trials import NoPlaceError, Trials
 
 MAX_N = 16
 # vLLM wants more than 0, which clients send for "the likeliest alone".
@@ -21,6 +24,9 @@ LEAST_TOP_P = 1e-6
 MAX_STOPS = 64
 MAX_STOP_CHARACTERS = 256
 MAX_SCHEMA_BYTES = 32 * 1024
+MAX_CHOICE_CHARACTERS = 32 * 1024
+# Of a regular expression, and of all patterns of a schema together.
+MAX_PATTERN_CHARACTERS = 1024
 _TOKEN_ID = re.compile(r"[0-9]{1,9}")
 
 
@@ -54,8 +60,15 @@ class StructuredOutputs(BaseModel):
     model_config = ConfigDict(extra="allow", populate_by_name=True)
 
     json_schema: dict[str, Any] | None = Field(None, alias="json")
-    regex: str | None = Field(None, max_length=4096)
+    regex: str | None = Field(None, max_length=MAX_PATTERN_CHARACTERS)
     choice: list[str] | None = Field(None, min_length=1, max_length=256)
+
+    @field_validator("choice")
+    @classmethod
+    def _bounded_choice(cls, choice: list[str] | None) -> list[str] | None:
+        if sum(map(len, choice or ())) > MAX_CHOICE_CHARACTERS:
+            raise ValueError(f"all choices together have at most {MAX_CHOICE_CHARACTERS} characters")
+        return choice
 
 
 class SamplingFields(BaseModel):
@@ -102,8 +115,9 @@ class SamplingFields(BaseModel):
             raise ValueError(f"`min_tokens` ({self.min_tokens}) is more than `max_tokens` ({longest})")
         return self
 
-    def to_params(self, *, temperature: float, vocabulary: int) -> SamplingParams:
+    async def to_params(self, turns: Turns, *, temperature: float) -> SamplingParams:
         """For the engine; `temperature` where the client names none. Raises InvalidRequestError on a bad schema."""
+        vocabulary = turns.engine.renderer.vocabulary
         bias = {int(key): value for key, value in (self.logit_bias or {}).items() if _TOKEN_ID.fullmatch(key)}
         return SamplingParams(
             max_tokens=self.max_completion_tokens or self.max_tokens,
@@ -122,14 +136,16 @@ class SamplingFields(BaseModel):
             logprobs=(self.top_logprobs or 0) if self.logprobs else None,
             # Front-ends send the ids of other vocabularies: those that this one lacks are left out.
             logit_bias={key: value for key, value in bias.items() if key < vocabulary},
-            constraint=self._constraint(),
+            constraint=await self._constraint(turns.checks),
         )
 
-    def _constraint(self) -> Constraint | None:
+    async def _constraint(self, checks: Trials) -> Constraint | None:
         if self.response_format and self.response_format.type == "json_object":
             return Constraint(json_object=True)
         if self.response_format and self.response_format.json_schema:
-            return Constraint(json_schema=_checked(self.response_format.json_schema.json_schema, "response_format"))
+            return Constraint(
+                json_schema=await _checked(self.response_format.json_schema.json_schema, "response_format", checks)
+            )
         if (outputs := self.structured_outputs) is None:
             return None
         given = [outputs.json_schema, outputs.regex, outputs.choice]
@@ -139,17 +155,38 @@ class SamplingFields(BaseModel):
             )
         schema = outputs.json_schema
         return Constraint(
-            json_schema=None if schema is None else _checked(schema, "structured_outputs"),
+            json_schema=None if schema is None else await _checked(schema, "structured_outputs", checks),
             regex=outputs.regex,
             choice=tuple(outputs.choice or ()),
         )
 
 
-def _checked(schema: dict[str, Any], param: str) -> dict[str, Any]:
+async def _checked(schema: dict[str, Any], param: str, checks: Trials) -> dict[str, Any]:
     if len(orjson.dumps(schema)) > MAX_SCHEMA_BYTES:
         raise InvalidRequestError(f"the JSON schema has more than {MAX_SCHEMA_BYTES} bytes", param=param)
+    if sum(map(len, _patterns(schema))) > MAX_PATTERN_CHARACTERS:
+        raise InvalidRequestError(
+            f"the patterns of the JSON schema have more than {MAX_PATTERN_CHARACTERS} characters together", param=param
+        )
     try:
-        Draft202012Validator.check_schema(schema)
+        await checks.run(lambda: Draft202012Validator.check_schema(schema))
     except SchemaError as error:
         raise InvalidRequestError(f"the JSON schema is invalid: {error.message[:300]}", param=param) from error
+    except TimeoutError:
+        raise InvalidRequestError(
+            f"the JSON schema takes more than {checks.limit_s:.0f} s to check: simplify it", param=param
+        ) from None
+    except NoPlaceError:
+        raise UnavailableError("other JSON schemas are being checked: try again", code="overloaded") from None
     return schema
+
+
+def _patterns(value: Any) -> Iterator[str]:
+    """The regular expressions anywhere in a schema; `pattern` as the name of a property has no string."""
+    if isinstance(value, dict):
+        if isinstance(pattern := value.get("pattern"), str):
+            yield pattern
+        if isinstance(patterns := value.get("patternProperties"), dict):
+            yield from patterns
+    for child in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _patterns(child)

@@ -116,7 +116,7 @@ async def create_message(
     if not body.content.strip():
         raise InvalidRequestError("`content` is empty: there is nothing to answer", param="content")
     turns.check_length(body.content)
-    params = body.to_params(temperature=settings.temperature, vocabulary=turns.engine.renderer.vocabulary)
+    params = await body.to_params(turns, temperature=settings.temperature)
     return _answer(await turns.reply(session_id, body.content, params), body, request)
 
 
@@ -126,7 +126,7 @@ async def regenerate(
 ) -> Response:
     """Another reply to the same message; the one before is kept beside it. The body may be left out."""
     body = body or TurnRequest()
-    params = body.to_params(temperature=settings.temperature, vocabulary=turns.engine.renderer.vocabulary)
+    params = await body.to_params(turns, temperature=settings.temperature)
     return _answer(await turns.regenerate(session_id, params), body, request)
 
 

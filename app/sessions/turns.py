@@ -23,9 +23,11 @@ from models.engine import Engine, SamplingParams
 from models.prompt import Prompt, PromptTooLong, build_prompt
 from models.renderer import RenderError, Turn
 from models.transcript import Line, build_transcript_prompt
+from models.trials import Trials
 
 # More than this a token doesn't hold, but for runs of white space.
 MOST_CHARACTERS_A_TOKEN = 32
+SCHEMA_CHECK_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,8 @@ class Turns:
         self.running = running
         self._reply_tokens = min(reply_tokens, engine.max_model_len // 4)
         self._stop_ids = frozenset(engine.renderer.stop_token_ids)
+        # A schema of ten thousand parts is seconds of Python, so they take turns beside the event loop.
+        self.checks = Trials(1, SCHEMA_CHECK_S)
         # The same few heads come with every request that has no session: thousands of tokens each.
         self.encode_head = lru_cache(maxsize=512)(engine.renderer.encode)
 
