@@ -372,7 +372,8 @@ def test_command_writes_table_json_and_plot(server: FakeServer, tmp_path: Path) 
     assert "TTFT" in done.stdout
     figures = json.loads((tmp_path / "out.json").read_text())
     assert figures["turns_ok"] == 6
-    assert figures["server_cpu_us_per_token"]["api"] > 0
+    # Counted in ticks of 10 ms, and so few turns may cost less than one.
+    assert figures["server_cpu_us_per_token"]["api"] >= 0
     assert "k" * 16 not in (tmp_path / "out.json").read_text()
     assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
     assert server.headers[-1][b"authorization"] == b"Bearer " + b"k" * 16
