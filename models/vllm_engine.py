@@ -203,7 +203,10 @@ class _Grammars:
         self._known: dict[bytes, None] = {}
 
     async def check(self, constraint: Constraint, request_id: str, prompt: Any, params: "vllm.SamplingParams") -> Any:
-        """The request in vLLM's terms, whose constraint is known to compile in COMPILE_S. Raises InvalidRequest."""
+        """The request in vLLM's terms, whose constraint is known to compile in COMPILE_S. Raises InvalidRequest.
+
+        vLLM 0.32 takes such a request under protest (it is to go some day), and checks all others on the event loop.
+        """
         tasks = await self._llm.get_supported_tasks()
         prepare = partial(self._llm.input_processor.process_inputs, request_id, prompt, params, tasks)
         key = sha256(repr(constraint).encode()).digest()

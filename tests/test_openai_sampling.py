@@ -177,6 +177,11 @@ def test_structured_outputs_choice_is_one_of_them(api: OpenAI) -> None:
     assert text(completion) in ("aye", "nay")
 
 
+def test_every_choice_keeps_to_the_constraint(api: OpenAI) -> None:
+    completion = ask(api, n=3, extra_body={"structured_outputs": {"choice": ["aye", "nay"]}}, max_tokens=20)
+    assert {text(completion, index) for index in range(3)} <= {"aye", "nay"}
+
+
 def test_structured_outputs_json_is_followed(api: OpenAI) -> None:
     completion = ask(api, extra_body={"structured_outputs": {"json": MOOD}}, max_tokens=100)
     jsonschema.validate(json.loads(text(completion)), MOOD)
