@@ -1,6 +1,6 @@
 """The layout of a prompt: card, user and turns become head, history and tail.
 
-- head: everything that stays the same for a whole session, as one system message.
+- head: everything that stays the same for a whole session: one system message, then the card's examples as turns.
 - history: the turns, as the exact ids they were rendered or generated with.
 - tail: what changes each turn, as a system message just before the last message of the user's.
 
@@ -9,11 +9,12 @@ the budget is full the history is cut once, in a block, at a turn of the user's;
 """
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from characters.card import DEFAULT_USER, CharacterCard
 
+from models.examples import parse_examples
 from models.renderer import Renderer, Turn
 
 # What a cut leaves of the room that history has. Lower: rarer cuts, shorter memory.
@@ -24,6 +25,9 @@ CLOSING = (
     "Speak as {{char}} speaks, from what is written above and what has been said, and from nothing else. "
     "What {{char}} doesn't know, {{char}} doesn't make up. Mean {{user}} no harm."
 )
+
+EXAMPLE = "An example of how {{char}} talks:"
+BEGINNING = "So much for examples. Here the conversation begins."
 
 
 class PromptTooLong(ValueError):
@@ -68,13 +72,33 @@ def head_text(card: CharacterCard, user: UserPersona = UserPersona(), extra: str
         ("Personality", data.personality),
         ("Scenario", data.scenario),
         ("About {{user}}", user.persona),
-        ("Example Dialogue", data.mes_example),
         ("Instructions", extra),
         ("", CLOSING),
     ]
     original = card.expand(OPENING, user.name)
     blocks = [f"# {title}\n{text.strip()}" if title else text.strip() for title, text in sections if text.strip()]
     return card.expand("\n\n".join(blocks), user.name, original)
+
+
+def build_head(
+    encode: Callable[[str], Sequence[int]],
+    card: CharacterCard,
+    user: UserPersona = UserPersona(),
+    extra: str = "",
+) -> list[Turn]:
+    """The head as turns: `head_text` as the system's, then the card's examples, each announced, and where they end."""
+    head = [Turn("system", encode(head_text(card, user, extra)))]
+    examples = parse_examples(card, user.name)
+    for example in examples:
+        announced = card.expand(EXAMPLE, user.name) + (f"\n{example.scene}" if example.scene else "")
+        head.append(Turn("system", encode(announced)))
+        head += [Turn(line.role, encode(line.text)) for line in example.lines]
+    return [*head, Turn("system", encode(BEGINNING))] if examples else head
+
+
+def count_tokens(turns: Sequence[Turn]) -> int:
+    """Tokens of the turns' content, without the template's glue."""
+    return sum(len(turn.token_ids) for turn in turns)
 
 
 def tail_text(card: CharacterCard, user: UserPersona = UserPersona(), extra: str = "") -> str:
@@ -88,7 +112,7 @@ def tail_text(card: CharacterCard, user: UserPersona = UserPersona(), extra: str
 
 def build_prompt(
     renderer: Renderer,
-    head: Sequence[int],
+    head: Sequence[Turn],
     turns: Sequence[Turn],
     *,
     tail: Sequence[int] = (),
@@ -119,10 +143,10 @@ def build_prompt(
 class Layout:
     """A conversation that can be rendered from each of its turns on."""
 
-    def __init__(self, renderer: Renderer, head: Sequence[int], turns: Sequence[Turn], tail: Sequence[int]) -> None:
+    def __init__(self, renderer: Renderer, head: Sequence[Turn], turns: Sequence[Turn], tail: Sequence[int]) -> None:
         self._renderer = renderer
         self._turns = turns
-        self._opening = [Turn("system", head)] if head else []
+        self._opening = list(head)
         self._closing = [Turn("system", tail)] if tail else []
         self.last_user = max((index for index, turn in enumerate(turns) if turn.role == "user"), default=len(turns))
 

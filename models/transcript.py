@@ -6,27 +6,19 @@ engine's cache away. It is anchored in the text instead.
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 
-from models.prompt import KEEP_SHARE, Layout, Prompt
-from models.renderer import Renderer, Role, Turn
+from models.examples import Line
+from models.prompt import KEEP_SHARE, Layout, Prompt, count_tokens
+from models.renderer import Renderer, Turn
 
 # What a cut leaves of history's room at least, where the turns are short enough.
 LEAST_SHARE = 0.5
 HALVINGS = 6
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A message as text, with its role in the template's terms."""
-
-    role: Role
-    text: str
-
-
 def build_transcript_prompt(
-    renderer: Renderer, head: Sequence[int], lines: Sequence[Line], *, tail: Sequence[int] = (), limit_tokens: int
+    renderer: Renderer, head: Sequence[Turn], lines: Sequence[Line], *, tail: Sequence[int] = (), limit_tokens: int
 ) -> Prompt:
     """Prompt ids for the next reply: head and lines, with the tail before the last line of the user's.
 
@@ -47,8 +39,10 @@ def build_transcript_prompt(
     longest = bisect_left(starts, -limit_tokens, key=layout.shrinking)
     shortest = bisect_right(starts, -least, key=layout.shrinking)
     fitting = [skipped + index for index in starts[longest : max(shortest, longest + 1)]]
-    bytes_a_token = len(renderer.decode(head).encode()) / len(head) if head else 4
-    block = (limit_tokens - len(head) - len(tail)) * (1 - KEEP_SHARE) * bytes_a_token
+    head_tokens = count_tokens(head)
+    head_bytes = sum(len(renderer.decode(turn.token_ids).encode()) for turn in head)
+    bytes_a_token = head_bytes / head_tokens if head_tokens else 4
+    block = (limit_tokens - head_tokens - len(tail)) * (1 - KEEP_SHARE) * bytes_a_token
     start = _anchor(lines, fitting, block) if fitting else skipped + layout.last_user
     return Prompt(layout.render(start - skipped), start)
 

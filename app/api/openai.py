@@ -25,9 +25,9 @@ from app.sessions.turn import RunningTurn
 from app.sessions.turns import Turns
 from app.store.characters import CharacterRecord, CharacterStore
 from models.engine import SamplingParams
-from models.prompt import UserPersona, head_text, tail_text
+from models.examples import Line
+from models.prompt import UserPersona, build_head, tail_text
 from models.renderer import Role, Turn
-from models.transcript import Line
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"], route_class=JsonRoute)
 
@@ -163,7 +163,7 @@ async def _turn_of_client(
         turns.check_length(*(line.text for line in lines))
         return await turns.complete([Turn(line.role, renderer.encode(line.text)) for line in lines], params)
     first = _first_said(lines)
-    head = turns.encode_head(head_text(character.card, extra=_instructions(lines[:first])))
+    head = build_head(turns.encode_head, character.card, extra=_instructions(lines[:first]))
     tail = renderer.encode(tail_text(character.card))
     return await turns.answer(head, lines[first:], tail, params)
 

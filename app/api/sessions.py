@@ -56,7 +56,7 @@ async def create_session(
     """Open a session; the character's greeting is its first message."""
     record = await characters.get(body.character_id)
     user = (body.user or User()).plays()
-    turns.check_length(head_text(record.card, user))
+    turns.check_length(head_text(record.card, user), record.card.data.mes_example)
     session = open_session(record.id, record.card, user, turns.engine.renderer, greeting=body.greeting)
     turns.check_opening(session)
     session = await sessions.create(session)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from app.errors import InvalidRequestError
 from characters.card import CharacterCard
-from models.prompt import UserPersona, head_text, tail_text
+from models.prompt import UserPersona, build_head, tail_text
 from models.renderer import Renderer, Turn
 
 Speaker = Literal["user", "assistant", "system"]
@@ -51,7 +51,7 @@ class Message:
 class Session:
     """One conversation, as of `version`, which counts its commits.
 
-    `card` is the character as it was when the session began; `head` is its rendered system message; `window` is the
+    `card` is the character as it was when the session began; `head` is what its prompts begin with; `window` is the
     first message that the prompt still holds (None: all of them), moved only when history is cut. `recoded` says that
     the stored ids of all messages are of another vocabulary and must be written anew.
     """
@@ -61,7 +61,7 @@ class Session:
     card: CharacterCard
     user: UserPersona
     fingerprint: str
-    head: Sequence[int]
+    head: Sequence[Turn]
     messages: Mapping[str, Message]
     tip: str | None
     window: str | None = None
@@ -104,7 +104,7 @@ class Session:
         messages = {
             key: replace(message, token_ids=renderer.encode(message.content)) for key, message in self.messages.items()
         }
-        head = renderer.encode(head_text(self.card, self.user, self.extra))
+        head = build_head(renderer.encode, self.card, self.user, self.extra)
         return replace(self, fingerprint=renderer.fingerprint, head=head, messages=messages, window=None, recoded=True)
 
     def add(self, added: Sequence[Message], *, tip: str | None, window: str | None) -> "Session":
@@ -168,7 +168,7 @@ def open_session(
         card=card,
         user=user,
         fingerprint=renderer.fingerprint,
-        head=renderer.encode(head_text(card, user, extra)),
+        head=build_head(renderer.encode, card, user, extra),
         messages=messages,
         tip=tip,
         extra=extra,

@@ -20,9 +20,10 @@ from app.sessions.session import Message, Session, as_turns, new_id
 from app.sessions.turn import Choice, RunningTurn, SessionWrite
 from app.store.sessions import SessionStore
 from models.engine import Engine, SamplingParams
+from models.examples import Line
 from models.prompt import Prompt, PromptTooLong, build_prompt
 from models.renderer import RenderError, Turn
-from models.transcript import Line, build_transcript_prompt
+from models.transcript import build_transcript_prompt
 from models.trials import Trials
 
 # More than this a token doesn't hold, but for runs of white space.
@@ -110,7 +111,7 @@ class Turns:
         return RunningTurn(self, prompt.token_ids, params, endpoint, started)
 
     async def answer(
-        self, head: Sequence[int], lines: Sequence[Line], tail: Sequence[int], params: SamplingParams
+        self, head: Sequence[Turn], lines: Sequence[Line], tail: Sequence[int], params: SamplingParams
     ) -> RunningTurn:
         """Answer a transcript that the client keeps, as a character; what is too old for the context is left out."""
         started = time.perf_counter()

@@ -19,6 +19,7 @@ from app.store.connection import Replies, redis_errors
 from app.store.scripts import load_script
 from characters.card import CharacterCard
 from models.prompt import UserPersona
+from models.renderer import Turn
 
 ALL = "oc:sessions"
 _MESSAGE_FIELDS = tuple(field.name for field in fields(Message) if field.name != "token_ids")
@@ -150,7 +151,8 @@ def _meta(session: Session) -> dict[str, str | bytes]:
         "card": orjson.dumps(session.card.model_dump(exclude_unset=True)),
         "user": orjson.dumps(asdict(session.user)),
         "fingerprint": session.fingerprint,
-        "head": _pack(session.head),
+        "head": _pack([token for turn in session.head for token in turn.token_ids]),
+        "head_turns": orjson.dumps([[turn.role, len(turn.token_ids)] for turn in session.head]),
         "extra": session.extra,
         "created": repr(session.created),
         **_moved(session),
@@ -185,7 +187,7 @@ def _load(
         card=_load_card(meta[b"card"]),
         user=UserPersona(**orjson.loads(meta[b"user"])),
         fingerprint=meta[b"fingerprint"].decode(),
-        head=_unpack(meta[b"head"]),
+        head=_load_head(_unpack(meta[b"head"]), meta.get(b"head_turns")),
         tip=meta[b"tip"].decode() or None,
         window=meta[b"window"].decode() or None,
         extra=meta[b"extra"].decode(),
@@ -195,6 +197,15 @@ def _load(
             key.decode(): Message(**orjson.loads(raw), token_ids=_unpack(tokens[key])) for key, raw in messages.items()
         },
     )
+
+
+def _load_head(token_ids: list[int], turns: bytes | None) -> list[Turn]:
+    """The head's turns out of their ids in a row; sessions of version 0.1.0 have a single one, of the system's."""
+    head, start = [], 0
+    for role, length in orjson.loads(turns) if turns else [("system", len(token_ids))]:
+        head.append(Turn(role, token_ids[start : start + length]))
+        start += length
+    return head
 
 
 @lru_cache(maxsize=1024)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from models.engine import Engine, SamplingParams
 from models.evaluation.episodes import Episode, Question
-from models.prompt import build_prompt, head_text, tail_text
+from models.prompt import build_head, build_prompt, tail_text
 from models.renderer import Turn
 from models.synthesis.profiles import build_profile_params, build_profile_turns
 
@@ -53,7 +53,7 @@ async def write_profiles(engine: Engine, personas: Sequence[str], temperature: f
 
 async def _play_episode(engine: Engine, episode: Episode, temperature: float, request_id: str) -> list[Reply]:
     renderer, character = engine.renderer, episode.character
-    head = renderer.encode(head_text(character.card, character.user))
+    head = build_head(renderer.encode, character.card, character.user)
     tail = renderer.encode(tail_text(character.card, character.user))
     greetings = character.card.greetings()[:1]
     turns = [Turn("assistant", renderer.encode(character.card.expand(text, character.user.name))) for text in greetings]

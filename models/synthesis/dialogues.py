@@ -24,8 +24,8 @@ from models.synthesis.personas import parse_character
 from models.synthesis.portraits import imagine_portrait
 from models.synthesis.talk import Talk
 
-PORTRAIT_SHARE = 0.12
-DRILL_SHARE = 0.2
+PORTRAIT_SHARE = 0.08
+DRILL_SHARE = 0.3
 # About four characters a token: nothing longer than two thousand tokens of talk.
 _LONGEST = 5500
 

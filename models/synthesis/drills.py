@@ -30,9 +30,10 @@ def hold_drill(character: Character, random: Random) -> Conversation:
     told: list[str] = []
     for field in random.sample(fields, len(fields)):
         talk.interview.drill(field)
-        if random.random() < _ASIDE:
-            kinds = [kind for kind, entry in load_grammar("facts").items() if isinstance(entry, dict)]
-            kind = random.choice([kind for kind in kinds if kind not in character.facts and kind not in told])
+        kinds = [kind for kind, entry in load_grammar("facts").items() if isinstance(entry, dict)]
+        untold = [kind for kind in kinds if kind not in character.facts and kind not in told]
+        if untold and random.random() < _ASIDE:
+            kind = random.choice(untold)
             told.append(kind)
             talk.memory.tell(kind)
         elif told and random.random() < _ASIDE:

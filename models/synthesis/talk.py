@@ -28,7 +28,7 @@ class Talk:
         if self.conversation.topic and random.random() < 0.22:
             return interview.follow_up()
         moves: list[tuple[Callable[[], None], float]] = [
-            (interview.ask, 34),
+            (interview.ask, 42),
             (interview.ask_twice, 5),
             (interview.confirm, 5),
             (memory.tell, 11),

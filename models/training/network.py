@@ -41,6 +41,13 @@ def build_network(shape: Shape, tokenizer: PreTrainedTokenizerFast) -> LlamaForC
     return network
 
 
+def load_network(folder: Path) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
+    """The network of a model folder in float32, to be trained on, and its tokenizer."""
+    network = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(folder)
+    return network, tokenizer
+
+
 def save_network(network: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     """Write a folder that transformers and vLLM load: config, generation config, bf16 weights, tokenizer."""
     ends = [special_id(tokenizer, token) for token in (END_OF_TURN, END_OF_TEXT)]

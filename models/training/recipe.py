@@ -1,10 +1,10 @@
 """What a recipe file may say. One YAML file describes one model; a key that nobody reads is refused."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
 
 class _Section(BaseModel):
@@ -66,18 +66,27 @@ Phase = Annotated[CopyingPhase | RowsPhase, Field(discriminator="kind")]
 
 
 class Recipe(_Section):
-    """A model from nothing: its shape, its vocabulary, and the phases that train it, in order."""
+    """A model from nothing, by its shape and vocabulary, or from a `base`; and the phases that train it, in order."""
 
     output: Path
     seed: int = 0
-    shape: Shape
-    vocabulary: Vocabulary
+    base: Path | None = None
+    """The folder of a model to go on from, with its tokenizer."""
+    shape: Shape | None = None
+    vocabulary: Vocabulary | None = None
     schedule: Schedule
     phases: Annotated[list[Phase], Field(min_length=1)]
     save_steps: PositiveInt = 500
     """Write the model as it stands every so often, so that a run that is stopped leaves something."""
     compile: bool = False
     """Compile the layers (needs a C++ compiler): half a minute once, then steps are a quarter faster on a CPU."""
+
+    @model_validator(mode="after")
+    def _begins_somewhere(self) -> Self:
+        nothing = self.shape is not None and self.vocabulary is not None
+        if nothing == (self.base is not None) or (self.shape is None) != (self.vocabulary is None):
+            raise ValueError("a recipe has either a `base` to go on from, or a `shape` with a `vocabulary`")
+        return self
 
 
 def load_recipe(path: Path) -> Recipe:

@@ -11,7 +11,7 @@ import orjson
 from characters.card import parse_card
 from characters.profile import Profile
 
-from models.prompt import UserPersona, head_text
+from models.prompt import UserPersona, build_head
 from models.renderer import Renderer, Turn
 from models.synthesis.profiles import SYSTEM, build_profile_turns, render_profile
 
@@ -33,25 +33,28 @@ def read_rows(paths: Iterable[Path]) -> Iterator[dict[str, Any]]:
             yield from map(orjson.loads, file)
 
 
-def build_turns(renderer: Renderer, row: dict[str, Any]) -> list[Turn]:
-    """The conversation of a row, laid out as `models.prompt` does: head, turns, the tail before the last user's."""
+def build_turns(renderer: Renderer, row: dict[str, Any]) -> tuple[list[Turn], list[Turn]]:
+    """A row's head and its conversation, as `models.prompt` lays them out: the tail stands before the last user's."""
     if "profile" in row:
         profile = Profile.model_validate(row["profile"])
         reply = Turn("assistant", renderer.encode(render_profile(profile)))
-        return [*build_profile_turns(renderer, row["persona"]), reply]
-    head = head_text(parse_card(row["card"]), UserPersona(**row["user"]), row.get("extra", ""))
+        return [], [*build_profile_turns(renderer, row["persona"]), reply]
+    card, user = parse_card(row["card"]), UserPersona(**row["user"])
+    head = build_head(renderer.encode, card, user, row.get("extra", ""))
     turns = [Turn(message["role"], renderer.encode(message["content"])) for message in row["messages"]]
     if tail := row.get("tail"):
         last_user = max(index for index, turn in enumerate(turns) if turn.role == "user")
         turns.insert(last_user, Turn("system", renderer.encode(tail)))
-    return [Turn("system", renderer.encode(head)), *turns]
+    return head, turns
 
 
 def build_example(renderer: Renderer, row: dict[str, Any]) -> Example:
-    """A row as ids and mask, exactly as the renderer closes every turn."""
-    segments = list(renderer.segments(build_turns(renderer, row)))
+    """A row as ids and mask, exactly as the renderer closes every turn. The card's examples are no replies."""
+    head, turns = build_turns(renderer, row)
+    segments = list(renderer.segments([*head, *turns]))
     ids = np.fromiter((token for segment in segments for token in segment.token_ids), dtype=np.int32)
     mask = np.repeat([segment.is_reply for segment in segments], [len(segment.token_ids) for segment in segments])
+    mask[: sum(len(segment.token_ids) for segment in renderer.segments(head))] = False
     return Example(ids, mask)
 
 
@@ -63,6 +66,8 @@ def row_texts(rows: Iterable[dict[str, Any]]) -> Iterator[str]:
             yield row["persona"]
             yield render_profile(Profile.model_validate(row["profile"]))
         else:
-            yield head_text(parse_card(row["card"]), UserPersona(**row["user"]), row.get("extra", ""))
+            head: list[str] = []
+            build_head(lambda text: head.append(text) or [], parse_card(row["card"]), UserPersona(**row["user"]), row.get("extra", ""))
+            yield from head
             for message in row["messages"]:
                 yield message["content"]

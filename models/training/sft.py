@@ -1,6 +1,6 @@
 """Supervised fine-tuning from a recipe: `python -m models.training.sft models/recipes/tiny.yaml`.
 
-Learns a vocabulary from the data, builds the network, runs the phases and writes a model folder with the course of the
+Learns a vocabulary from the data and builds the network, or loads a base; runs the phases and writes a model folder with the course of the
 loss beside it. Data is written first, by `python -m models.synthesis.personas` and `…dialogues`.
 """
 
@@ -19,8 +19,8 @@ from models.renderer import Llama3Renderer
 from models.training.batches import CopyingBatches, Curriculum, RowBatches
 from models.training.curve import draw_curve
 from models.training.loop import Point, run
-from models.training.network import build_network, save_network
-from models.training.recipe import CopyingPhase, Phase, Recipe, RowsPhase, load_recipe
+from models.training.network import build_network, load_network, save_network
+from models.training.recipe import CopyingPhase, Phase, Recipe, RowsPhase, Vocabulary, load_recipe
 from models.training.rows import Example, build_example, read_rows, row_texts
 from models.training.vocabulary import PAD, SPECIAL_TOKENS, learn_vocabulary, special_id
 
@@ -31,8 +31,7 @@ _STREWN_LENGTH = 1024
 def train(recipe: Recipe, console: Console) -> list[Point]:
     """Run a recipe and write its model. Returns the course of the loss."""
     set_seed(recipe.seed)
-    tokenizer = _learn_vocabulary(recipe)
-    network = build_network(recipe.shape, tokenizer)
+    network, tokenizer = _begin(recipe)
     console.print(f"{network.num_parameters() / 1e6:.2f} M parameters, {len(tokenizer)} tokens")
     if recipe.compile:
         for layer in network.model.layers:
@@ -56,10 +55,21 @@ def train(recipe: Recipe, console: Console) -> list[Point]:
     return points
 
 
-def _learn_vocabulary(recipe: Recipe) -> PreTrainedTokenizerFast:
+def _begin(recipe: Recipe) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
+    """The network as training finds it, and its tokenizer."""
+    if recipe.base is not None:
+        return load_network(recipe.base)
+    assert recipe.shape is not None
+    assert recipe.vocabulary is not None
+    tokenizer = _learn_vocabulary(recipe, recipe.vocabulary, recipe.shape.max_position_embeddings)
+    return build_network(recipe.shape, tokenizer), tokenizer
+
+
+def _learn_vocabulary(recipe: Recipe, vocabulary: Vocabulary, max_length: int) -> PreTrainedTokenizerFast:
     data = next(phase.data for phase in reversed(recipe.phases) if isinstance(phase, RowsPhase))
-    texts = row_texts(islice(read_rows(data), recipe.vocabulary.sample_rows))
-    return learn_vocabulary(texts, recipe.vocabulary.size, recipe.shape.max_position_embeddings)
+    return learn_vocabulary(
+        row_texts(islice(read_rows(data), vocabulary.sample_rows)), vocabulary.size, max_length
+    )
 
 
 def _append_phase(
