@@ -39,7 +39,9 @@ def parse_examples(card: CharacterCard, user: str) -> list[Example]:
     for block in filter(str.strip, _START.split(text)):
         scene, *said = speaker.split(block)
         lines = [
-            Line(speakers[name], words.strip()) for name, words in zip(said[::2], said[1::2], strict=True) if words.strip()
+            Line(speakers[name], words.strip())
+            for name, words in zip(said[::2], said[1::2], strict=True)
+            if words.strip()
         ]
         examples.append(Example(scene.strip(), tuple(lines)))
     return examples

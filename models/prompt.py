@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from characters.card import DEFAULT_USER, CharacterCard
 
-from models.examples import parse_examples
+from models.examples import Line, parse_examples
 from models.renderer import Renderer, Turn
 
 # What a cut leaves of the room that history has. Lower: rarer cuts, shorter memory.
@@ -80,20 +80,24 @@ def head_text(card: CharacterCard, user: UserPersona = UserPersona(), extra: str
     return card.expand("\n\n".join(blocks), user.name, original)
 
 
+def head_lines(card: CharacterCard, user: UserPersona = UserPersona(), extra: str = "") -> list[Line]:
+    """The head as messages: `head_text` as the system's, then the card's examples, announced, and their end."""
+    lines = [Line("system", head_text(card, user, extra))]
+    examples = parse_examples(card, user.name)
+    for example in examples:
+        announced = card.expand(EXAMPLE, user.name) + (f"\n{example.scene}" if example.scene else "")
+        lines += [Line("system", announced), *example.lines]
+    return [*lines, Line("system", BEGINNING)] if examples else lines
+
+
 def build_head(
     encode: Callable[[str], Sequence[int]],
     card: CharacterCard,
     user: UserPersona = UserPersona(),
     extra: str = "",
 ) -> list[Turn]:
-    """The head as turns: `head_text` as the system's, then the card's examples, each announced, and where they end."""
-    head = [Turn("system", encode(head_text(card, user, extra)))]
-    examples = parse_examples(card, user.name)
-    for example in examples:
-        announced = card.expand(EXAMPLE, user.name) + (f"\n{example.scene}" if example.scene else "")
-        head.append(Turn("system", encode(announced)))
-        head += [Turn(line.role, encode(line.text)) for line in example.lines]
-    return [*head, Turn("system", encode(BEGINNING))] if examples else head
+    """`head_lines` as turns."""
+    return [Turn(line.role, encode(line.text)) for line in head_lines(card, user, extra)]
 
 
 def count_tokens(turns: Sequence[Turn]) -> int:

@@ -7,7 +7,7 @@ import pytest
 from redis.asyncio import Redis
 
 from app.errors import ConflictError, NotFoundError, PreconditionError
-from app.store.characters import CARDS, INDEX, CharacterRecord, CharacterStore
+from app.store.characters import CharacterRecord, CharacterStore
 from app.store.scripts import load_script
 from characters.card import CardData, CharacterCard
 from characters.library import load_library
@@ -22,32 +22,36 @@ def card(name: str, *tags: str) -> CharacterCard:
     return CharacterCard(data=CardData(name=name, tags=list(tags)))
 
 
+def named(character_id: str, name: str, *tags: str) -> CharacterRecord:
+    return CharacterRecord(character_id, 1, card(name, *tags))
+
+
 @pytest.mark.anyio
 async def test_character_comes_back_as_it_was_written(characters: CharacterStore) -> None:
     for character_id, shipped in load_library().items():
-        assert (await characters.create(character_id, shipped)).card == shipped
+        assert (await characters.create(CharacterRecord(character_id, 1, shipped))).card == shipped
         assert (await characters.get(character_id)).card == shipped
 
 
 @pytest.mark.anyio
 async def test_character_id_is_taken_once(characters: CharacterStore) -> None:
-    await characters.create("odo", card("Odo"))
+    await characters.create(named("odo", "Odo"))
     with pytest.raises(ConflictError, match="already"):
-        await characters.create("odo", card("Odo the second"))
+        await characters.create(named("odo", "Odo the second"))
     assert (await characters.get("odo")).card.name == "Odo"
 
 
 @pytest.mark.anyio
 async def test_unnamed_characters_are_numbered(characters: CharacterStore) -> None:
-    made = await asyncio.gather(*(characters.create_unnamed("odo", card("Odo")) for _ in range(8)))
+    made = await asyncio.gather(*(characters.create_unnamed(named("odo", "Odo")) for _ in range(8)))
     assert {record.id for record in made} == {"odo", *(f"odo-{number}" for number in range(2, 9))}
 
 
 @pytest.mark.anyio
 async def test_character_changes_have_one_winner(characters: CharacterStore) -> None:
-    record = await characters.create("odo", card("Odo"))
+    record = await characters.create(named("odo", "Odo"))
     outcomes = await asyncio.gather(
-        *(characters.replace(record, card(f"Odo {number}")) for number in range(10)), return_exceptions=True
+        *(characters.replace(record, card=card(f"Odo {number}")) for number in range(10)), return_exceptions=True
     )
     assert sum(isinstance(outcome, PreconditionError) for outcome in outcomes) == 9
     assert (await characters.get("odo")).version == 2
@@ -55,8 +59,8 @@ async def test_character_changes_have_one_winner(characters: CharacterStore) -> 
 
 @pytest.mark.anyio
 async def test_changed_character_is_not_deleted_unseen(characters: CharacterStore) -> None:
-    record = await characters.create("odo", card("Odo"))
-    await characters.replace(record, card("Odo, changed"))
+    record = await characters.create(named("odo", "Odo"))
+    await characters.replace(record, card=card("Odo, changed"))
     with pytest.raises(PreconditionError):
         await characters.delete(record)
     assert (await characters.get("odo")).card.name == "Odo, changed"
@@ -64,28 +68,29 @@ async def test_changed_character_is_not_deleted_unseen(characters: CharacterStor
 
 @pytest.mark.anyio
 async def test_deleted_character_leaves_nothing(characters: CharacterStore, redis: Redis) -> None:
-    await characters.delete(await characters.create("odo", card("Odo")))
-    assert await redis.keys("*") == []
+    await characters.delete(await characters.create(named("odo", "Odo")))
+    # What is left says that it is gone, to processes that keep an index.
+    assert set(await redis.keys("*")) == {characters.key(part).encode() for part in ("changes", "changed")}
     with pytest.raises(NotFoundError):
         await characters.get("odo")
 
 
 @pytest.mark.anyio
 async def test_replacing_a_deleted_character_is_not_found(characters: CharacterStore) -> None:
-    record = await characters.create("odo", card("Odo"))
+    record = await characters.create(named("odo", "Odo"))
     await characters.delete(record)
     with pytest.raises(NotFoundError):
-        await characters.replace(record, card("Odo"))
+        await characters.replace(record, card=card("Odo"))
 
 
 @pytest.mark.anyio
 async def test_list_finds_by_name_and_tag(characters: CharacterStore) -> None:
-    await characters.create("odo", card("Odo Brann", "Baker", "old"))
-    await characters.create("mira", card("MIRA", "thief", "old"))
-    await characters.create("straße", card("Straße", "bAKER"))
+    await characters.create(named("odo", "Odo Brann", "Baker", "old"))
+    await characters.create(named("mira", "MIRA", "thief", "old"))
+    await characters.create(named("straße", "Straße", "bAKER"))
 
     async def found(query: str = "", tag: str = "") -> list[str]:
-        return [record.id for record in (await characters.list(query=query, tag=tag))[0]]
+        return [record.id for record in (await characters.search(query=query, tag=tag))[0]]
 
     assert await found() == ["mira", "odo", "straße"]
     assert await found(query="bran") == ["odo"]
@@ -101,7 +106,7 @@ async def test_library_is_planted_once(characters: CharacterStore) -> None:
     library = {"odo": card("Odo"), "mira": card("Mira"), "una": card("Una")}
     await characters.plant(library)
     await characters.delete(await characters.get("odo"))
-    await characters.replace(await characters.get("mira"), card("Mira, mine"))
+    await characters.replace(await characters.get("mira"), card=card("Mira, mine"))
     await characters.plant(library)
     assert await characters.ids() == ["mira", "una"]
     assert (await characters.get("mira")).card.name == "Mira, mine"
@@ -109,19 +114,19 @@ async def test_library_is_planted_once(characters: CharacterStore) -> None:
 
 @pytest.mark.anyio
 async def test_planting_leaves_a_users_character_of_that_id(characters: CharacterStore) -> None:
-    await characters.create("odo", card("My own Odo"))
+    await characters.create(named("odo", "My own Odo"))
     await characters.plant({"odo": card("Odo")})
     assert (await characters.get("odo")).card.name == "My own Odo"
 
 
 @pytest.mark.anyio
 async def test_character_made_anew_is_not_taken_for_the_one_before(characters: CharacterStore) -> None:
-    record = await characters.create("odo", card("Odo"))
+    record = await characters.create(named("odo", "Odo"))
     await characters.delete(record)
-    anew = await characters.create("odo", card("Another Odo"))
+    anew = await characters.create(named("odo", "Another Odo"))
     assert (anew.version, anew.revision == record.revision) == (record.version, False)
     with pytest.raises(PreconditionError):
-        await characters.replace(record, card("Odo, changed"))
+        await characters.replace(record, card=card("Odo, changed"))
     with pytest.raises(PreconditionError):
         await characters.delete(record)
     assert await characters.get("odo") == anew
@@ -130,9 +135,9 @@ async def test_character_made_anew_is_not_taken_for_the_one_before(characters: C
 @pytest.mark.anyio
 async def test_character_from_before_revisions_can_be_changed(characters: CharacterStore, redis: Redis) -> None:
     stored = {"id": "odo", "version": 3, "card": card("Odo").model_dump(exclude_unset=True)}
-    await redis.hset(CARDS, "odo", orjson.dumps(stored))
-    await redis.hset(INDEX, "odo", orjson.dumps({"version": 3, "name": "Odo", "tags": []}))
-    changed = await characters.replace(await characters.get("odo"), card("Odo, changed"))
+    await redis.hset(characters.key("records"), "odo", orjson.dumps(stored))
+    await redis.hset(characters.key("index"), "odo", orjson.dumps({"version": 3, "name": "Odo", "tags": []}))
+    changed = await characters.replace(await characters.get("odo"), card=card("Odo, changed"))
     assert changed.version == 4
     assert await characters.get("odo") == changed
     await characters.delete(changed)
@@ -141,7 +146,46 @@ async def test_character_from_before_revisions_can_be_changed(characters: Charac
 @pytest.mark.anyio
 async def test_write_sent_twice_is_done_once(characters: CharacterStore, redis: Redis) -> None:
     record = CharacterRecord("odo", 1, card("Odo"))
-    entry = orjson.dumps({"revision": record.revision})
-    write = redis.register_script(load_script("write_character"))
+    entry = orjson.dumps({"revision": record.revision, "version": 1})
+    write = redis.register_script(load_script("write_record"))
+    keys = [characters.key(part) for part in ("records", "index", "changes", "changed", "versions:odo")]
     for _ in range(2):
-        assert await write([CARDS, INDEX], ["odo", "", record.revision, record.dumps(), entry]) == b"ok"
+        assert await write(keys, ["odo", "", record.revision, record.dumps(), entry]) == b"ok"
+    assert [one.version for one in await characters.versions(record)] == [1]
+
+
+@pytest.mark.anyio
+async def test_every_version_is_kept(characters: CharacterStore, redis: Redis) -> None:
+    made = await characters.create(named("odo", "Odo"))
+    changed = await characters.replace(made, card=card("Odo, older"))
+    latest = await characters.replace(changed, card=card("Odo, oldest"))
+    assert await characters.versions(latest) == [latest, changed, made]
+    assert await characters.version(latest, 1) == made
+    with pytest.raises(NotFoundError, match="version 9"):
+        await characters.version(latest, 9)
+    await characters.delete(latest)
+    assert not await redis.exists(characters.key("versions:odo"))
+
+
+@pytest.mark.anyio
+async def test_processes_see_each_others_changes(redis: Redis) -> None:
+    one, other = CharacterStore(redis), CharacterStore(redis)
+    made = await one.create(named("odo", "Odo"))
+    assert await other.ids() == ["odo"]
+    renamed = await other.replace(made, card=card("Mira"))
+    assert [record.id for record in (await one.search(query="mira"))[0]] == ["odo"]
+    await one.delete(renamed)
+    await one.create(named("una", "Una"))
+    assert await other.ids() == ["una"]
+
+
+@pytest.mark.anyio
+async def test_index_survives_a_store_that_went_back_in_time(redis: Redis) -> None:
+    characters = CharacterStore(redis)
+    for number in range(5):
+        await characters.create(named(f"odo-{number}", "Odo"))
+    assert len(await characters.ids()) == 5
+    await redis.flushdb()
+    assert await characters.ids() == []
+    await CharacterStore(redis).create(named("mira", "Mira"))
+    assert await characters.ids() == ["mira"]

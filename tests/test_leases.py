@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 
 from app.errors import NotFoundError, SessionBusyError, UnavailableError
 from app.sessions.session import Session
-from app.store.characters import CharacterStore
+from app.store.characters import CharacterRecord, CharacterStore
 from app.store.connection import connect
 from app.store.sessions import SessionStore
 from models.renderer import Renderer
@@ -180,8 +180,8 @@ async def test_store_without_redis_is_unavailable(tmp_path: Path) -> None:
             sessions.delete(session.id),
             sessions.list(),
             CharacterStore(nowhere).get("odo"),
-            CharacterStore(nowhere).list(),
-            CharacterStore(nowhere).create("odo", CARD),
+            CharacterStore(nowhere).search(),
+            CharacterStore(nowhere).create(CharacterRecord("odo", 1, CARD)),
         )
         outcomes = await asyncio.gather(*calls, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [UnavailableError] * len(calls)

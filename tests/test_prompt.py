@@ -9,11 +9,14 @@ from hypothesis import strategies as st
 from characters.card import CardData, CharacterCard
 from characters.profile import LABELS, Profile
 from models.prompt import (
+    BEGINNING,
     CLOSING,
+    EXAMPLE,
     KEEP_SHARE,
     OPENING,
     PromptTooLong,
     UserPersona,
+    build_head,
     build_prompt,
     head_text,
     tail_text,
@@ -24,7 +27,7 @@ from tests.strategies import content, to_turns
 
 LLAMA = load_renderer(str(TINY))
 LIMIT = 400
-HEAD = LLAMA.encode("You are Odo. " * 8)
+HEAD = [Turn("system", LLAMA.encode("You are Odo. " * 8))]
 TAIL = LLAMA.encode("Stay brief.")
 
 # A chat as long as hypothesis likes: the words of each of the user's turns and of the reply to it.
@@ -69,7 +72,7 @@ def test_prompt_without_its_tail_is_a_prefix_of_the_next_but_for_a_cut(chat: lis
     for (_, start, count), (after, following, _) in pairwise(prompts):
         if following == start:
             # What stays: all but the tail and what stands after it, the user's last message.
-            closed = LLAMA.segments([Turn("system", HEAD), *turns[start : count - 1]])
+            closed = LLAMA.segments([*HEAD, *turns[start : count - 1]])
             kept = [token for segment in closed for token in segment.token_ids]
             assert after[: len(kept)] == kept
 
@@ -99,7 +102,7 @@ def test_cut_leaves_at_most_its_share(chat: list[tuple[int, int]], tailed: bool)
     closing = [Turn("system", tail)] if tail else []
     earlier = 0
     for ids, start, count in talk(turns, tail):
-        fixed = len(LLAMA.render([Turn("system", HEAD), *closing, turns[count - 1]]))
+        fixed = len(LLAMA.render([*HEAD, *closing, turns[count - 1]]))
         if start != earlier:
             assert len(ids) <= fixed + (LIMIT - fixed) * KEEP_SHARE
         earlier = start
@@ -112,7 +115,7 @@ def test_cuts_are_rare(asked: int, answered: int) -> None:
     cuts = sum(before != after for before, after in pairwise(starts))
     # What a cut frees holds so many exchanges; one more is the block that a turn boundary rounds to.
     exchange = len(LLAMA.render([say("user", asked), say("assistant", answered)]))
-    freed = (LIMIT - len(LLAMA.render([Turn("system", HEAD), say("user", asked)]))) * (1 - KEEP_SHARE)
+    freed = (LIMIT - len(LLAMA.render([*HEAD, say("user", asked)]))) * (1 - KEEP_SHARE)
     assert cuts <= 60 / max(1, int(freed / exchange))
 
 
@@ -126,7 +129,7 @@ def test_cut_is_kept_by_the_next_prompt() -> None:
 def test_continued_reply_keeps_the_tail_before_the_users_turn() -> None:
     turns = [say("user", 3), say("assistant", 2)]
     ids = build_prompt(LLAMA, HEAD, turns, tail=TAIL, limit_tokens=LIMIT).token_ids
-    assert ids == LLAMA.render([Turn("system", HEAD), Turn("system", TAIL), *turns])
+    assert ids == LLAMA.render([*HEAD, Turn("system", TAIL), *turns])
 
 
 def test_prompt_without_head_has_no_system_turn() -> None:
@@ -143,7 +146,7 @@ def test_prompt_holds_content_as_its_own_ids(text: str) -> None:
 
 def test_long_card_is_refused_with_both_numbers() -> None:
     with pytest.raises(PromptTooLong, match=r"the character's card needs \d+ tokens, and 400 fit") as refused:
-        build_prompt(LLAMA, LLAMA.encode("moon " * 900), [], limit_tokens=LIMIT)
+        build_prompt(LLAMA, [Turn("system", LLAMA.encode("moon " * 900))], [], limit_tokens=LIMIT)
     assert refused.value.limit_tokens == LIMIT
     assert refused.value.needed_tokens > 900
     assert str(refused.value.needed_tokens) in str(refused.value)
@@ -196,7 +199,6 @@ def test_head_sections_stand_in_their_order() -> None:
             "# Personality\nPERSONALITY",
             "# Scenario\nSCENARIO with Mira",
             "# About Mira\nA thief",
-            "# Example Dialogue\nEXAMPLE",
             "# Instructions\nEXTRA",
             CLOSING.replace("{{char}}", "Odo").replace("{{user}}", "Mira"),
         ]
@@ -241,7 +243,7 @@ def test_macros_are_read_once() -> None:
 
 
 def test_macros_in_every_field_are_expanded() -> None:
-    fields = ("description", "personality", "scenario", "mes_example", "system_prompt")
+    fields = ("description", "personality", "scenario", "system_prompt")
     data = CardData(name="Odo", **{field: f"{field}: {{{{char}}}} and {{{{USER}}}}" for field in fields})
     head = head_text(CharacterCard(data=data), UserPersona("Mira", "{{user}} of {{char}}"))
     assert all(f"{field}: Odo and Mira" in head for field in fields)
@@ -270,3 +272,42 @@ def test_profile_value_stays_on_its_line(text: str) -> None:
 def test_head_is_stable(text: str) -> None:
     card = CharacterCard(data=CardData(name="Odo", description=text))
     assert head_text(card, MIRA) == head_text(card, MIRA)
+
+
+def shown(head: list[Turn]) -> list[tuple[str, str]]:
+    """A head's turns behind its first, as text."""
+    return [(turn.role, LLAMA.decode(turn.token_ids)) for turn in head[1:]]
+
+
+def example_of(text: str) -> list[tuple[str, str]]:
+    card = CharacterCard(data=CardData(name="Odo Brann", nickname="Odo", mes_example=text))
+    return shown(build_head(LLAMA.encode, card, MIRA))
+
+
+ANNOUNCED = EXAMPLE.replace("{{char}}", "Odo")
+
+
+def test_examples_are_turns_between_head_and_history() -> None:
+    text = "<START>\n{{user}}: Hello!\n{{char}}: Hm.\nWhat now?\n<start>\nOdo Brann: Bread?\nMira: No."
+    assert example_of(text) == [
+        ("system", ANNOUNCED),
+        ("user", "Hello!"),
+        ("assistant", "Hm.\nWhat now?"),
+        ("system", ANNOUNCED),
+        ("assistant", "Bread?"),
+        ("user", "No."),
+        ("system", BEGINNING),
+    ]
+
+
+def test_examples_without_speakers_are_told_whole() -> None:
+    assert example_of("It is night.\n<START>\nRain. {{char}}: no line of its own") == [
+        ("system", f"{ANNOUNCED}\nIt is night."),
+        ("system", f"{ANNOUNCED}\nRain. Odo: no line of its own"),
+        ("system", BEGINNING),
+    ]
+
+
+@pytest.mark.parametrize("text", ["", "<START>", " \n<START>\n\n<START>\n"])
+def test_no_example_is_no_turn(text: str) -> None:
+    assert example_of(text) == []

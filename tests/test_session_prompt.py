@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from app.sessions.session import Message, new_id, open_session
 from app.store.sessions import SessionStore
 from characters.card import CardData, CharacterCard
-from models.prompt import UserPersona, head_text
+from models.prompt import UserPersona, build_head
 from models.renderer import Renderer
 from tests.live import Live
 
@@ -89,12 +89,12 @@ def test_session_under_the_same_model_is_itself(renderer: Renderer) -> None:
 @pytest.mark.anyio
 async def test_session_under_another_model_is_encoded_anew(renderer: Renderer, redis: Redis) -> None:
     store, other = SessionStore(redis, 15), OtherRenderer(renderer)
-    card = CharacterCard(data=CardData(name="Odo", first_mes="Good morning."))
+    card = CharacterCard(data=CardData(name="Odo", first_mes="Good morning.", mes_example="{{char}}: Hm."))
     session = await store.create(open_session("odo", card, UserPersona(), renderer))
     said = Message(new_id("msg"), session.tip, "user", "Hello.", renderer.encode("Hello."))
     session = await store.commit(session, [said], tip=said.id, window=said.id)
     moved = (await store.get(session.id)).under(other)
-    assert moved.head == other.encode(head_text(card))
+    assert moved.head == build_head(other.encode, card)
     assert moved.window is None
     await store.commit(moved, [], tip=moved.tip, window=moved.window)
     read = await store.get(session.id)

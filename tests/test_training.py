@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from transformers import AutoModelForCausalLM
 
 from characters.card import parse_card
-from models.prompt import UserPersona, build_prompt, head_text
+from models.prompt import UserPersona, build_head, build_prompt
 from models.renderer import Llama3Renderer, Renderer, Turn, load_renderer
 from models.synthesis.dialogues import build_rows
 from models.synthesis.personas import imagine_characters
@@ -40,7 +40,7 @@ def test_the_mask_covers_replies_and_their_ends(renderer: Renderer) -> None:
         example = build_example(renderer, row)
         runs = np.split(example.token_ids, np.flatnonzero(np.diff(example.is_reply.astype(int))) + 1)
         spoken = [run for run, at in zip(runs, np.cumsum([0, *map(len, runs)]), strict=False) if example.is_reply[at]]
-        replies = [turn.token_ids for turn in build_turns(renderer, row) if turn.role == "assistant"]
+        replies = [turn.token_ids for turn in build_turns(renderer, row)[1] if turn.role == "assistant"]
         assert [list(run) for run in spoken] == [[*reply, renderer.stop_token_ids[0]] for reply in replies]
 
 
@@ -51,7 +51,9 @@ def test_training_renders_the_prompt_that_is_served(renderer: Renderer) -> None:
             prompt = renderer.render(build_profile_turns(renderer, row["persona"]))
         else:
             turns = [Turn(message["role"], renderer.encode(message["content"])) for message in row["messages"]]
-            head = renderer.encode(head_text(parse_card(row["card"]), UserPersona(**row["user"]), row.get("extra", "")))
+            head = build_head(
+                renderer.encode, parse_card(row["card"]), UserPersona(**row["user"]), row.get("extra", "")
+            )
             tail = renderer.encode(row.get("tail", ""))
             prompt = build_prompt(renderer, head, turns[:-1], tail=tail, limit_tokens=100_000).token_ids
         assert ids[: len(prompt)] == prompt
@@ -95,6 +97,7 @@ def test_a_new_network_copies_what_it_has_read(renderer: Renderer) -> None:
     tokenizer = learn_vocabulary(row_texts(ROWS), 1000, 2048)
     recipe = load_recipe(Path("models/recipes/tiny.yaml"))
     torch.manual_seed(0)
+    assert recipe.shape is not None
     network = build_network(recipe.shape, tokenizer)
     batch = CopyingBatches(1, 4096, 512, first_id=8, vocabulary=len(tokenizer), seed=1)[0]
     labels = batch["labels"][:, 1:]
@@ -111,8 +114,17 @@ def test_a_recipe_refuses_keys_that_nobody_reads() -> None:
         Recipe.model_validate(recipe)
 
 
+def test_a_recipe_begins_from_nothing_or_from_a_base() -> None:
+    recipe = yaml.safe_load(Path("models/recipes/tiny.yaml").read_text())
+    for wrong in ({"base": "models/tiny"}, {"shape": None}, {"shape": None, "vocabulary": None}):
+        with pytest.raises(ValidationError, match="either a `base`"):
+            Recipe.model_validate({**recipe, **wrong})
+    assert load_recipe(Path("models/recipes/tiny-longer.yaml")).base == Path("build/tiny/first")
+
+
 def test_the_recipe_of_the_shipped_model_is_its_shape() -> None:
     shape = load_recipe(Path("models/recipes/tiny.yaml")).shape
+    assert shape is not None
     config = AutoModelForCausalLM.from_pretrained("models/tiny").config
     assert (config.hidden_size, config.num_hidden_layers) == (shape.hidden_size, shape.layers)
     assert config.max_position_embeddings == shape.max_position_embeddings
@@ -174,7 +186,8 @@ def renderer_template(folder: Path, messages: list[tuple[str, str]]) -> list[int
 
 def test_prompts_of_a_dialogue_grow_at_the_end(renderer: Renderer) -> None:
     row = next(row for row in ROWS if len(row.get("messages", ())) > 8 and "tail" not in row)
-    turns = build_turns(renderer, row)
+    head, said = build_turns(renderer, row)
+    turns = [*head, *said]
     prompts = [renderer.render(turns[: index + 1]) for index, turn in enumerate(turns) if turn.role == "user"]
     assert all(later[: len(earlier)] == earlier for earlier, later in pairwise(prompts))
 

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.examples import Line
 from models.prompt import KEEP_SHARE, Prompt, PromptTooLong
 from models.renderer import Role, Turn, load_renderer
-from models.transcript import LEAST_SHARE, Line, build_transcript_prompt
+from models.transcript import LEAST_SHARE, build_transcript_prompt
 from tests.conftest import TINY
 from tests.strategies import content
 
@@ -42,7 +43,7 @@ def transcripts(chat: list[tuple[int, int]]) -> list[list[Line]]:
 
 
 def build(lines: list[Line], limit: int = LIMIT) -> Prompt:
-    return build_transcript_prompt(LLAMA, HEAD, lines, tail=TAIL, limit_tokens=limit)
+    return build_transcript_prompt(LLAMA, [Turn("system", HEAD)], lines, tail=TAIL, limit_tokens=limit)
 
 
 def render(lines: list[Line], start: int) -> list[int]:
@@ -81,7 +82,7 @@ def test_prompt_never_exceeds_the_limit(texts: list[tuple[str, int]], limit: int
     roles: list[Role] = ["user", "assistant", "system"]
     lines = [Line(roles[number % 3], text * times) for number, (text, times) in enumerate(texts)]
     with suppress(PromptTooLong):
-        prompt = build_transcript_prompt(LLAMA, HEAD[:60], lines, tail=TAIL, limit_tokens=limit)
+        prompt = build_transcript_prompt(LLAMA, [Turn("system", HEAD[:60])], lines, tail=TAIL, limit_tokens=limit)
         assert len(prompt.token_ids) <= limit
 
 

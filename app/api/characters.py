@@ -28,12 +28,12 @@ async def create_character(body: CardBody, characters: CharactersDep) -> Respons
     character_id = body.pop("id", None)
     card = parse_card(body)
     if character_id is None:
-        return created(await characters.create_unnamed(slug(card.data.name), card))
+        return created(await characters.create_unnamed(CharacterRecord(slug(card.data.name), 1, card)))
     if not isinstance(character_id, str) or character_id != slug(character_id):
         raise InvalidRequestError(
             "`id` is a slug: at most 48 lower-case letters, digits and single dashes", param="id", code="invalid_id"
         )
-    return created(await characters.create(character_id, card))
+    return created(await characters.create(CharacterRecord(character_id, 1, card)))
 
 
 @router.get("")
@@ -45,7 +45,7 @@ async def list_characters(
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> dict[str, Any]:
     """A page of characters; pass `next_cursor` as `cursor` for the next one."""
-    records, following = await characters.list(after=cursor, limit=limit, query=q, tag=tag)
+    records, following = await characters.search(after=cursor, limit=limit, query=q, tag=tag)
     return {"characters": [to_wire(record) for record in records], "next_cursor": following}
 
 
@@ -57,7 +57,7 @@ async def synthesize_character(
     turn = await synthesize(body, turns)
 
     async def save(card: CharacterCard) -> CharacterRecord | None:
-        return None if body.dry_run else await characters.create_unnamed(slug(card.data.name), card)
+        return None if body.dry_run else await characters.create_unnamed(CharacterRecord(slug(card.data.name), 1, card))
 
     return ProfileStream(turn, body, save, request.app.state.respond, shape=synthesized)
 
@@ -100,7 +100,7 @@ async def _rewrite(
 ) -> Response:
     record = await characters.get(character_id)
     _check(record, if_match)
-    changed = await characters.replace(record, parse_card(rewrite(record.card)))
+    changed = await characters.replace(record, card=parse_card(rewrite(record.card)))
     return JSONResponse(to_wire(changed), headers={"etag": _etag(changed)})
 
 

@@ -19,7 +19,7 @@ from app.store.connection import Replies, redis_errors
 from app.store.scripts import load_script
 from characters.card import CharacterCard
 from models.prompt import UserPersona
-from models.renderer import Turn
+from models.renderer import Role, Turn
 
 ALL = "oc:sessions"
 _MESSAGE_FIELDS = tuple(field.name for field in fields(Message) if field.name != "token_ids")
@@ -201,8 +201,9 @@ def _load(
 
 def _load_head(token_ids: list[int], turns: bytes | None) -> list[Turn]:
     """The head's turns out of their ids in a row; sessions of version 0.1.0 have a single one, of the system's."""
+    lengths: list[tuple[Role, int]] = orjson.loads(turns) if turns else [("system", len(token_ids))]
     head, start = [], 0
-    for role, length in orjson.loads(turns) if turns else [("system", len(token_ids))]:
+    for role, length in lengths:
         head.append(Turn(role, token_ids[start : start + length]))
         start += length
     return head

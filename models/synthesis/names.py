@@ -44,7 +44,7 @@ class NameForge:
         sounds = self._random.choice(_SOUNDS)
         count = syllables or self._random.choice((1, 2, 2, 2, 2, 3))
         said = [self._syllable(sounds) for _ in range(count)]
-        # Few syllables are reserved, so names for evaluation repeat them often; what never met that goes round in loops.
+        # Few syllables are reserved, so names for evaluation repeat them often; what never met that loops.
         if not self._held_out and self._random.random() < _DOUBLED:
             said.append(said[-1])
         return "".join(said)

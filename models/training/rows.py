@@ -11,7 +11,7 @@ import orjson
 from characters.card import parse_card
 from characters.profile import Profile
 
-from models.prompt import UserPersona, build_head
+from models.prompt import UserPersona, build_head, head_lines
 from models.renderer import Renderer, Turn
 from models.synthesis.profiles import SYSTEM, build_profile_turns, render_profile
 
@@ -66,8 +66,7 @@ def row_texts(rows: Iterable[dict[str, Any]]) -> Iterator[str]:
             yield row["persona"]
             yield render_profile(Profile.model_validate(row["profile"]))
         else:
-            head: list[str] = []
-            build_head(lambda text: head.append(text) or [], parse_card(row["card"]), UserPersona(**row["user"]), row.get("extra", ""))
-            yield from head
+            lines = head_lines(parse_card(row["card"]), UserPersona(**row["user"]), row.get("extra", ""))
+            yield from (line.text for line in lines)
             for message in row["messages"]:
                 yield message["content"]

@@ -1,7 +1,7 @@
 """Supervised fine-tuning from a recipe: `python -m models.training.sft models/recipes/tiny.yaml`.
 
-Learns a vocabulary from the data and builds the network, or loads a base; runs the phases and writes a model folder with the course of the
-loss beside it. Data is written first, by `python -m models.synthesis.personas` and `…dialogues`.
+Learns a vocabulary from the data and builds the network, or loads a base; runs the phases and writes a model folder
+with the course of the loss beside it. Data is written first, by `python -m models.synthesis.personas` and `…dialogues`.
 """
 
 import argparse
@@ -67,9 +67,7 @@ def _begin(recipe: Recipe) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
 
 def _learn_vocabulary(recipe: Recipe, vocabulary: Vocabulary, max_length: int) -> PreTrainedTokenizerFast:
     data = next(phase.data for phase in reversed(recipe.phases) if isinstance(phase, RowsPhase))
-    return learn_vocabulary(
-        row_texts(islice(read_rows(data), vocabulary.sample_rows)), vocabulary.size, max_length
-    )
+    return learn_vocabulary(row_texts(islice(read_rows(data), vocabulary.sample_rows)), vocabulary.size, max_length)
 
 
 def _append_phase(

@@ -1,0 +1,215 @@
+"""What is registered, changed and listed by id, in Redis: characters, lorebooks, personas. Each kind in one slot.
+
+Under `oc:{<kind>}`: `:records` (hash of records by id), `:index` (hash of what lists and searches need), `:changes`
+(sorted set of ids by the number of their last change), `:changed` (that number) and `:versions:<id>` (hash of the
+records before, by version). Every process keeps the index and asks for what has changed since.
+"""
+
+import secrets
+import time
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Generic, Protocol, Self, TypeVar
+
+import orjson
+from redis.asyncio import Redis
+
+from app.errors import ConflictError, NotFoundError, PreconditionError, quoted
+from app.store.connection import Replies, redis_errors
+from app.store.scripts import load_script
+
+MOST_OF_ONE_NAME = 100_000
+
+
+class Record(Protocol):
+    """A frozen dataclass. `version` counts its changes from 1; `revision` is another at every write: its ETag."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def revision(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def tags(self) -> list[str]: ...
+
+    def dumps(self) -> bytes: ...
+    @classmethod
+    def loads(cls, raw: bytes) -> Self: ...
+
+
+R = TypeVar("R", bound=Record)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What lists and searches need of a record, case folded."""
+
+    name: str
+    tags: frozenset[str]
+
+
+def new_revision() -> str:
+    """Another at every write, also to an id that was deleted and taken again."""
+    return secrets.token_hex(8)
+
+
+class Records(Generic[R]):
+    """All methods raise UnavailableError when Redis doesn't answer."""
+
+    def __init__(self, redis: Redis, kind: str, model: type[R], *, noun: str, reserved: str = "") -> None:
+        """`kind` names the keys and `noun` what errors call a record; `reserved` is an id that none may take."""
+        self._redis: Replies = redis
+        self._model = model
+        self._noun = noun
+        self._reserved = reserved
+        self._prefix = f"oc:{{{kind}}}"
+        self._write = redis.register_script(load_script("write_record"))
+        self._since = redis.register_script(load_script("changes_since"))
+        self._entries: dict[str, Entry] = {}
+        self._ids: list[str] = []
+        self._seen = -1
+
+    def key(self, part: str) -> str:
+        """The key of a part, as the module's docstring names them."""
+        return f"{self._prefix}:{part}"
+
+    async def create(self, record: R) -> R:
+        """Raises ConflictError when the id is taken."""
+        if record.id == self._reserved or await self._put(record, expected="") != "ok":
+            raise ConflictError(f"there is a {self._noun} {record.id!r} already", param="id", code="id_taken")
+        return record
+
+    async def create_unnamed(self, record: R) -> R:
+        """Create under the record's id, or with `-2`, `-3`, … behind it where that is taken."""
+        for number in range(1, MOST_OF_ONE_NAME):
+            numbered = record if number == 1 else _with(record, id=f"{record.id}-{number}")
+            if numbered.id != self._reserved and await self._put(numbered, expected="") == "ok":
+                return numbered
+        raise ConflictError(f"too many {self._noun}s are called {record.id!r}", param="name", code="id_taken")
+
+    async def get(self, record_id: str) -> R:
+        """Raises NotFoundError."""
+        async with redis_errors():
+            raw = await self._redis.hget(self.key("records"), record_id)
+        if raw is None:
+            raise self._unknown(record_id)
+        return self._model.loads(raw)
+
+    async def replace(self, record: R, **changes: Any) -> R:  # whatever fields the record has
+        """Write `record` with `changes` as its next version. Raises PreconditionError when somebody was faster."""
+        changed = _with(record, **changes, version=record.version + 1, revision=new_revision(), updated=time.time())
+        self._check(record, await self._put(changed, expected=record.revision))
+        return changed
+
+    async def delete(self, record: R) -> None:
+        """Erase it and its versions. Raises PreconditionError when it was changed after `record` was read."""
+        outcome = await self._run(record.id, record.revision, "")
+        if outcome != "missing":
+            self._check(record, outcome)
+
+    async def versions(self, record: R) -> list[R]:
+        """The record as it is and as it was, newest first."""
+        async with redis_errors():
+            raws = await self._redis.hvals(self.key(f"versions:{record.id}"))
+        before = sorted(map(self._model.loads, raws), key=lambda one: one.version, reverse=True)
+        return [record, *before]
+
+    async def version(self, record: R, version: int) -> R:
+        """One of `versions`. Raises NotFoundError."""
+        if version == record.version:
+            return record
+        async with redis_errors():
+            raw = await self._redis.hget(self.key(f"versions:{record.id}"), str(version))
+        if raw is None:
+            raise NotFoundError(f"{self._noun} {quoted(record.id)} has no version {version}", code="version_not_found")
+        return self._model.loads(raw)
+
+    async def ids(self) -> list[str]:
+        """The ids of all, sorted."""
+        await self.refresh()
+        return list(self._ids)
+
+    async def search(
+        self, *, after: str = "", limit: int = 50, query: str = "", tag: str = ""
+    ) -> tuple[list[R], str | None]:
+        """A page in the order of ids, those after the cursor, and the next cursor (None at the end).
+
+        `query` is looked for in name and id, `tag` must be one of the tags; case doesn't matter.
+        """
+        await self.refresh()
+        query, tag = query.casefold(), tag.casefold()
+        page: list[str] = []
+        for record_id in self._ids[bisect_right(self._ids, after) :]:
+            entry = self._entries[record_id]
+            if (query in entry.name or query in record_id) and (not tag or tag in entry.tags):
+                page.append(record_id)
+                if len(page) > limit:
+                    break
+        shown = page[:limit]
+        async with redis_errors():
+            raws = await self._redis.hmget(self.key("records"), shown) if shown else []
+        records = [self._model.loads(raw) for raw in raws if raw is not None]
+        return records, shown[-1] if len(page) > limit else None
+
+    async def refresh(self) -> None:
+        """Bring this process's index up to date: what has changed, or all of it where Redis has gone back in time."""
+        async with redis_errors():
+            changed, count, *pairs = await self._since(keys=self._keys(), args=[self._seen])
+            whole = changed < self._seen or len(self._apply(self._entries, pairs)) != count
+            if whole:
+                index = await self._redis.hgetall(self.key("index"))
+                self._entries = self._apply({}, [item for pair in index.items() for item in pair])
+        if whole or pairs:
+            self._ids = sorted(self._entries)
+        self._seen = changed
+
+    def _apply(self, entries: dict[str, Entry], pairs: list[bytes | None]) -> dict[str, Entry]:
+        """`entries` with those of `pairs` (id, entry or None for one that is gone, …) in place."""
+        for record_id, raw in zip(pairs[::2], pairs[1::2], strict=True):
+            assert record_id is not None
+            if raw is None:
+                entries.pop(record_id.decode(), None)
+            else:
+                entries[record_id.decode()] = _parse_entry(orjson.loads(raw))
+        return entries
+
+    async def _put(self, record: R, *, expected: str) -> str:
+        entry = {
+            "revision": record.revision,
+            "version": record.version,
+            "name": record.name,
+            "tags": record.tags,
+        }
+        return await self._run(record.id, expected, record.revision, record.dumps(), orjson.dumps(entry))
+
+    async def _run(self, record_id: str, *arguments: str | bytes) -> str:
+        async with redis_errors():
+            keys = [*self._keys(), self.key(f"versions:{record_id}")]
+            outcome: bytes = await self._write(keys=keys, args=[record_id, *arguments])
+        return outcome.decode()
+
+    def _keys(self) -> list[str]:
+        return [self.key(part) for part in ("records", "index", "changes", "changed")]
+
+    def _check(self, record: R, outcome: str) -> None:
+        if outcome == "missing":
+            raise self._unknown(record.id)
+        if outcome != "ok":
+            raise PreconditionError(f"{record.id!r} has changed since version {record.version}: read it again")
+
+    def _unknown(self, record_id: str) -> NotFoundError:
+        return NotFoundError(f"there is no {self._noun} {quoted(record_id)}", code=f"{self._noun}_not_found")
+
+
+def _with(record: R, **changes: Any) -> R:
+    """`record`, which is a dataclass, with other values in some fields."""
+    changed: R = replace(record, **changes)  # type: ignore[type-var]  # a protocol can't say that it is a dataclass
+    return changed
+
+
+def _parse_entry(value: Mapping[str, Any]) -> Entry:
+    return Entry(value["name"].casefold(), frozenset(tag.casefold() for tag in value["tags"]))

@@ -1,0 +1,27 @@
+-- Write or delete a record if it is still the revision that was read; the version before it is kept.
+-- KEYS records, index, changes, changed, versions of the record
+-- ARGV id, expected revision ('': must not exist), new revision ('' deletes), record, index entry
+local stored = redis.call('HGET', KEYS[2], ARGV[1])
+local entry = stored and cjson.decode(stored)
+local revision = entry and (entry.revision or tostring(entry.version)) or ''
+-- Done already: the answer to this very command was lost, and it was sent again.
+if revision == ARGV[3] then
+  return 'ok'
+end
+if revision ~= ARGV[2] then
+  return stored and 'conflict' or 'missing'
+end
+if ARGV[3] == '' then
+  redis.call('HDEL', KEYS[1], ARGV[1])
+  redis.call('HDEL', KEYS[2], ARGV[1])
+  redis.call('DEL', KEYS[5])
+else
+  if stored then
+    local before = redis.call('HGET', KEYS[1], ARGV[1])
+    redis.call('HSET', KEYS[5], tostring(entry.version or cjson.decode(before).version), before)
+  end
+  redis.call('HSET', KEYS[1], ARGV[1], ARGV[4])
+  redis.call('HSET', KEYS[2], ARGV[1], ARGV[5])
+end
+redis.call('ZADD', KEYS[3], redis.call('INCR', KEYS[4]), ARGV[1])
+return 'ok'
