@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
 
-from app.api import characters, failure, openai, ops
+from app.api import characters, failure, openai, ops, synthesis
 from app.api import sessions as sessions_api
 from app.metrics import Metrics
 from app.security import ApiKeys, LocalOnly
@@ -88,7 +88,7 @@ def create_app(settings: Settings, open_engine: OpenEngine = open_engine) -> Fas
     app.state.metrics = Metrics()
     app.state.respond = failure.responder(app.state.metrics)
     failure.install(app, app.state.respond)
-    for router in (openai.router, characters.router, sessions_api.router, ops.router):
+    for router in (openai.router, synthesis.router, characters.router, sessions_api.router, ops.router):
         app.include_router(router)
     if settings.api_keys:
         app.add_middleware(ApiKeys, keys=settings.api_keys)

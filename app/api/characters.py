@@ -1,16 +1,15 @@
-"""Characters: register, list, read, change, delete, and write one from a single line."""
+"""Characters: register, list, read, change, delete."""
 
 from collections.abc import Callable
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Body, Header, Query, Request
+from fastapi import APIRouter, Body, Header, Query
 from starlette.responses import JSONResponse, Response
 
 from app.api.body import JsonRoute
-from app.api.deps import CharactersDep, TurnsDep
+from app.api.deps import CharactersDep
 from app.api.patch import lift_extension, merge_patch
-from app.api.synthesis import ProfileStream, SynthesisRequest, synthesize
 from app.errors import InvalidRequestError, PreconditionError, clipped
 from app.store.characters import CharacterRecord, CharacterStore
 from characters.card import CharacterCard, parse_card, slug
@@ -47,19 +46,6 @@ async def list_characters(
     """A page of characters; pass `next_cursor` as `cursor` for the next one."""
     records, following = await characters.search(after=cursor, limit=limit, query=q, tag=tag)
     return {"characters": [to_wire(record) for record in records], "next_cursor": following}
-
-
-@router.post("/synthesize", response_model=None)
-async def synthesize_character(
-    body: SynthesisRequest, request: Request, turns: TurnsDep, characters: CharactersDep
-) -> Response:
-    """Write a character from a one-line persona; streamed, its fields arrive one by one."""
-    turn = await synthesize(body, turns)
-
-    async def save(card: CharacterCard) -> CharacterRecord | None:
-        return None if body.dry_run else await characters.create_unnamed(CharacterRecord(slug(card.data.name), 1, card))
-
-    return ProfileStream(turn, body, save, request.app.state.respond, shape=synthesized)
 
 
 @router.get("/{character_id}", response_model=None)
@@ -116,11 +102,6 @@ async def delete_character(character_id: str, characters: CharactersDep, if_matc
 def to_wire(record: CharacterRecord) -> dict[str, Any]:
     """What clients see of a character."""
     return {"id": record.id, **card_to_wire(record.card), "version": record.version, "warnings": warnings(record.card)}
-
-
-def synthesized(record: CharacterRecord | None, card: CharacterCard) -> dict[str, Any]:
-    """The same for one that was just written; `id` is null when it wasn't saved."""
-    return to_wire(record) if record else {"id": None, **card_to_wire(card), "version": 0, "warnings": warnings(card)}
 
 
 def card_to_wire(card: CharacterCard) -> dict[str, Any]:

@@ -6,17 +6,23 @@ from contextlib import aclosing
 from typing import Any
 
 import orjson
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from app.api.body import JsonRoute
+from app.api.characters import card_to_wire, to_wire, warnings
+from app.api.deps import CharactersDep, TurnsDep
 from app.api.sse import DONE, STREAM_START, ErrorResponse, TurnResponse
 from app.errors import ApiError, ContextLengthError, InvalidRequestError
 from app.sessions.turn import RunningTurn
 from app.sessions.turns import Turns
 from app.store.characters import CharacterRecord
-from characters.card import CharacterCard, build_card
+from characters.card import CharacterCard, build_card, slug
 from models.synthesis.profiles import ProfileTooLong, build_profile_params, build_profile_turns, parse_profile
+
+router = APIRouter(prefix="/characters", tags=["characters"], route_class=JsonRoute)
 
 TEMPERATURE = 0.8
 # Complete fields of a profile's JSON so far: the decoder writes no quotes and no escapes into a value.
@@ -36,6 +42,24 @@ class SynthesisRequest(BaseModel):
     temperature: float | None = Field(None, ge=0, le=2)
     dry_run: bool | None = None
     stream: bool | None = None
+
+
+@router.post("/synthesize", response_model=None)
+async def synthesize_character(
+    body: SynthesisRequest, request: Request, turns: TurnsDep, characters: CharactersDep
+) -> Response:
+    """Write a character from a one-line persona; streamed, its fields arrive one by one."""
+    turn = await synthesize(body, turns)
+
+    async def save(card: CharacterCard) -> CharacterRecord | None:
+        return None if body.dry_run else await characters.create_unnamed(CharacterRecord(slug(card.data.name), 1, card))
+
+    return ProfileStream(turn, body, save, request.app.state.respond, shape=synthesized)
+
+
+def synthesized(record: CharacterRecord | None, card: CharacterCard) -> dict[str, Any]:
+    """What clients see of a character that was just written; `id` is null when it wasn't saved."""
+    return to_wire(record) if record else {"id": None, **card_to_wire(card), "version": 0, "warnings": warnings(card)}
 
 
 async def synthesize(body: SynthesisRequest, turns: Turns) -> RunningTurn:
