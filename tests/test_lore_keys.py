@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from characters.lore import rulebook
 from characters.lore.chat import Chat, Message
+from characters.lore.key import MAX_BOOK_SIZE, Room
 from characters.lore.reason import Reason
 from tests.lore import chat, entry, fires, reasons, run, warnings
 
@@ -163,6 +165,16 @@ def test_effort_is_bounded_and_said() -> None:
     told = reasons(run(many, "ab" * 20_000))
     assert told["0"] is Reason.NOT_FOUND
     assert told["79"] is Reason.EFFORT
+
+
+@pytest.mark.parametrize(("key", "most"), [("/a{}b+/", 20), ("plain{}", 250), ("/(?:x{}|[a-z]{{60}}){{60}}/", 1)])
+def test_book_has_room_for_so_many_keys(monkeypatch: pytest.MonkeyPatch, key: str, most: int) -> None:
+    monkeypatch.setattr(rulebook, "Room", lambda: Room(MAX_BOOK_SIZE // 1000))
+    listed = ",".join(key.format(number) for number in range(most))
+    first = entry(content=f"@@exclude_keys {listed}", name="first")
+    assert not any("more keys" in one for one in warnings(first))
+    assert "entry #1: has more keys than one book can have; they find nothing" in warnings(first, entry("ash"))
+    assert reasons(run([first, entry("ash", name="ash")], "ash"))["ash"] is Reason.NOT_FOUND
 
 
 def test_plain_keys_of_a_thousand_entries_are_all_searched_for() -> None:

@@ -140,6 +140,15 @@ class Records(Generic[R]):
 
         `query` is looked for in name and id, `tag` must be one of the tags; case doesn't matter.
         """
+        shown, following = await self.search_ids(after=after, limit=limit, query=query, tag=tag)
+        async with redis_errors():
+            raws = await self._redis.hmget(self.key("records"), shown) if shown else []
+        return [self._model.loads(raw) for raw in raws if raw is not None], following
+
+    async def search_ids(
+        self, *, after: str = "", limit: int = 50, query: str = "", tag: str = ""
+    ) -> tuple[list[str], str | None]:
+        """The same page, ids alone."""
         await self.refresh()
         query, tag = query.casefold(), tag.casefold()
         page: list[str] = []
@@ -149,11 +158,7 @@ class Records(Generic[R]):
                 page.append(record_id)
                 if len(page) > limit:
                     break
-        shown = page[:limit]
-        async with redis_errors():
-            raws = await self._redis.hmget(self.key("records"), shown) if shown else []
-        records = [self._model.loads(raw) for raw in raws if raw is not None]
-        return records, shown[-1] if len(page) > limit else None
+        return page[:limit], page[limit - 1] if len(page) > limit else None
 
     async def refresh(self) -> None:
         """Bring this process's index up to date: what has changed, or all of it where Redis has gone back in time."""
@@ -178,13 +183,12 @@ class Records(Generic[R]):
         return entries
 
     async def _put(self, record: R, *, expected: str) -> str:
-        entry = {
-            "revision": record.revision,
-            "version": record.version,
-            "name": record.name,
-            "tags": record.tags,
-        }
-        return await self._run(record.id, expected, record.revision, record.dumps(), orjson.dumps(entry))
+        entry = orjson.dumps(self._index_entry(record))
+        return await self._run(record.id, expected, record.revision, record.dumps(), entry)
+
+    def _index_entry(self, record: R) -> dict[str, Any]:
+        """What stands in the index: what the script and searches need of a record, and what lists show without it."""
+        return {"revision": record.revision, "version": record.version, "name": record.name, "tags": record.tags}
 
     async def _run(self, record_id: str, *arguments: str | bytes) -> str:
         async with redis_errors():

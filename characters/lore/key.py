@@ -17,6 +17,12 @@ from characters.lore.javascript import parse_slashed, to_re2
 MAX_PATTERN_CHARS = 2000
 MAX_PATTERN_SIZE = 3000
 MAX_PATTERN_BYTES = 1 << 18
+# What the keys of one book may cost together, in the same instructions (0.5 µs and 20 bytes each to compile): half a
+# second, and 100 MB. A key that RE2 refuses, a small pattern and plain text come to as much as is said here.
+MAX_BOOK_SIZE = 1_000_000
+REFUSED_SIZE = 1000
+PATTERN_SIZE = 50
+PLAIN_SIZE = 4
 
 # Where words have no spaces between them, or particles cling to them, a neighbour says nothing about a word's end:
 # Thai, Lao, Myanmar, Khmer, Chinese, Japanese, Korean.
@@ -53,6 +59,20 @@ class Key:
     size: int = 0
     # Why RE2 can't run it.
     broken: str = ""
+
+
+class Room:
+    """What the keys of a book may still cost; a book has as many as anybody writes, and none that fills the memory."""
+
+    def __init__(self, left: int = MAX_BOOK_SIZE) -> None:
+        self.left = left
+
+    def take(self, key: Key) -> None:
+        """Pay for `key`, which is built."""
+        if key.broken:
+            self.left -= REFUSED_SIZE
+        else:
+            self.left -= max(PATTERN_SIZE, key.size) if key.pattern is not None else PLAIN_SIZE
 
 
 def build_key(text: str, *, regex: bool | None, case_sensitive: bool = False, whole_words: bool = False) -> Key:

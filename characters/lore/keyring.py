@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from characters.lore.decorators import values
-from characters.lore.key import Key, build_key, escape
+from characters.lore.key import Key, Room, build_key, escape
 from characters.lore.options import Options
 from characters.lorebook import LoreEntry
 
@@ -51,15 +51,16 @@ def build_keyring(
     case_sensitive: bool,
     whole_words: bool,
     expand: Callable[[str], str],
+    room: Room,
 ) -> Keyring:
-    """The keys of `entry`. `case_sensitive` and `whole_words` hold where it doesn't say.
+    """The keys of `entry`. `case_sensitive` and `whole_words` hold where it doesn't say. Keys beyond `room` are broken.
 
     With `use_regex`, V3 ignores secondary keys and `@@exclude_keys`, and takes `@@additional_keys` for further keys.
     """
 
     def read(texts: Iterable[str]) -> tuple[Key, ...]:
         stripped = (text.strip() for text in texts)
-        return tuple(_read_key(text, options, modes, expand) for text in stripped if text)
+        return tuple(_read_key(text, options, modes, expand, room) for text in stripped if text)
 
     modes = _read_modes(entry, options, case_sensitive, whole_words)
     decorated = {name: read(values(options.decorators.get(name, ""))) for name in ("additional_keys", "exclude_keys")}
@@ -94,7 +95,10 @@ def _read_modes(entry: LoreEntry, options: Options, case_sensitive: bool, whole_
     return _Modes(regex, case_sensitive if case is None else case, whole)
 
 
-def _read_key(text: str, options: Options, modes: _Modes, expand: Callable[[str], str]) -> Key:
+def _read_key(text: str, options: Options, modes: _Modes, expand: Callable[[str], str], room: Room) -> Key:
+    if room.left <= 0:
+        options.warn("has more keys than one book can have; they find nothing")
+        return Key(text, text, broken="one too many")
     quote = modes.regex or (modes.regex is None and text.startswith("/"))
 
     def replace(match: re.Match[str]) -> str:
@@ -104,6 +108,7 @@ def _read_key(text: str, options: Options, modes: _Modes, expand: Callable[[str]
 
     expanded = _MACRO.sub(replace, text) if "{{" in text or "<" in text else text
     key = build_key(expanded, regex=modes.regex, case_sensitive=modes.case_sensitive, whole_words=modes.whole_words)
+    room.take(key)
     if key.broken:
         options.warn(f"the key {text[:60]!r} can't be searched for ({key.broken})")
     return key

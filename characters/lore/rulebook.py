@@ -8,6 +8,7 @@ from characters.lore.coercion import Coercion
 from characters.lore.condition import build_condition
 from characters.lore.decorators import split_decorators
 from characters.lore.groups import DEFAULT_WEIGHT, Membership
+from characters.lore.key import Room
 from characters.lore.keyring import build_keyring
 from characters.lore.options import Options
 from characters.lore.placement import DEFAULT_DEPTH, Placement, build_placement
@@ -45,7 +46,7 @@ def build_rulebook(
     if len(book.entries) > MAX_ENTRIES:
         coercion.warn(f"only the first {MAX_ENTRIES} entries can fire")
     entries = book.entries[:MAX_ENTRIES]
-    reading = _Reading(book, name, defaults, expand, coercion)
+    reading = _Reading(book, name, defaults, expand, coercion, Room())
     rules = tuple(_build_rule(reading, entry, uid) for entry, uid in zip(entries, _uids(entries), strict=True))
     budget = book.token_budget
     if budget is not None and budget <= 0:
@@ -62,6 +63,7 @@ class _Reading:
     defaults: Defaults
     expand: Callable[[str], str]
     coercion: Coercion
+    room: Room
 
 
 def _uids(entries: Sequence[LoreEntry]) -> list[str]:
@@ -81,6 +83,7 @@ def _build_rule(reading: _Reading, entry: LoreEntry, uid: str) -> Rule:
         case_sensitive=defaults.case_sensitive,
         whole_words=defaults.whole_words,
         expand=reading.expand,
+        room=reading.room,
     )
     if options.strict_regex and entry.constant:
         options.warn("has `use_regex`, with which V3 ignores `constant`")
