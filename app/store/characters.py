@@ -10,19 +10,22 @@ import orjson
 from redis.asyncio import Redis
 
 from app.store.connection import redis_errors
-from app.store.records import Records, new_revision
+from app.store.files import Files
+from app.store.records import NO_FILES, Records, new_revision
 from characters.card import CharacterCard
 
 
 @dataclass(frozen=True, slots=True)
 class CharacterRecord:
-    """A stored character, as `Record` says."""
+    """A stored character, as `Record` says: its card, the digests of its files by path, what its import warned of."""
 
     id: str
     version: int
     card: CharacterCard
     revision: str = field(default_factory=new_revision)
     updated: float = field(default_factory=time.time)
+    files: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -35,22 +38,26 @@ class CharacterRecord:
     def dumps(self) -> bytes:
         card = self.card.model_dump(exclude_unset=True)
         head = {"id": self.id, "version": self.version, "revision": self.revision, "updated": self.updated}
-        return orjson.dumps({**head, "card": card})
+        beside = {"files": dict(self.files), "warnings": self.warnings}
+        return orjson.dumps({**head, "card": card, **{key: item for key, item in beside.items() if item}})
 
     @classmethod
     def loads(cls, raw: bytes) -> "CharacterRecord":
         value = orjson.loads(raw)
         # Characters of version 0.1.0 have neither.
         revision, updated = value.get("revision") or str(value["version"]), value.get("updated", 0.0)
-        return cls(value["id"], value["version"], CharacterCard.model_validate(value["card"]), revision, updated)
+        card = CharacterCard.model_validate(value["card"])
+        files, warnings = value.get("files", {}), tuple(value.get("warnings", ()))
+        return cls(value["id"], value["version"], card, revision, updated, files, warnings)
 
 
 class CharacterStore(Records[CharacterRecord]):
-    """The characters' records."""
+    """The characters' records, and `files`: their pictures and whatever else their cards brought along."""
 
     def __init__(self, redis: Redis, *, reserved: str = "") -> None:
         """`reserved` is the raw model's id, which stands beside the characters'."""
         super().__init__(redis, "characters", CharacterRecord, noun="character", reserved=reserved)
+        self.files = Files(redis, self.key("files"))
 
     async def plant(self, library: Mapping[str, CharacterCard]) -> None:
         """Put each card of the library in place, unless it has been there before."""
@@ -61,4 +68,4 @@ class CharacterStore(Records[CharacterRecord]):
             for character_id, card in library.items():
                 new = await self._redis.sadd(self.key("planted"), character_id)
                 if new and not await self._redis.hexists(self.key("records"), character_id):
-                    await self._put(CharacterRecord(character_id, 1, card), expected="")
+                    await self._put(CharacterRecord(character_id, 1, card), NO_FILES, expected="")

@@ -1,8 +1,9 @@
 """What is registered, changed and listed by id, in Redis: characters, lorebooks, personas. Each kind in one slot.
 
 Under `oc:{<kind>}`: `:records` (hash of records by id), `:index` (hash of what lists and searches need), `:changes`
-(sorted set of ids by the number of their last change), `:changed` (that number) and `:versions:<id>` (hash of the
-records before, by version). Every process keeps the index and asks for what has changed since.
+(sorted set of ids by the number of their last change), `:changed` (that number), `:versions:<id>` (hash of the records
+before, by version) and `:files:<id>` (hash of the files that its versions name, by their SHA-256). Every process keeps
+the index and asks for what has changed since.
 """
 
 import secrets
@@ -10,6 +11,7 @@ import time
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 import orjson
@@ -20,6 +22,7 @@ from app.store.connection import Replies, redis_errors
 from app.store.scripts import load_script
 
 MOST_OF_ONE_NAME = 100_000
+NO_FILES: Mapping[str, bytes] = MappingProxyType({})
 
 
 class Record(Protocol):
@@ -58,7 +61,10 @@ def new_revision() -> str:
 
 
 class Records(Generic[R]):
-    """All methods raise UnavailableError when Redis doesn't answer."""
+    """All methods raise UnavailableError when Redis doesn't answer.
+
+    `blobs` are the new files that a record names, by their digests, written in one step with it.
+    """
 
     def __init__(self, redis: Redis, kind: str, model: type[R], *, noun: str, reserved: str = "") -> None:
         """`kind` names the keys and `noun` what errors call a record; `reserved` is an id that none may take."""
@@ -77,17 +83,20 @@ class Records(Generic[R]):
         """The key of a part, as the module's docstring names them."""
         return f"{self._prefix}:{part}"
 
-    async def create(self, record: R) -> R:
+    async def create(self, record: R, blobs: Mapping[str, bytes] = NO_FILES) -> R:
         """Raises ConflictError when the id is taken."""
-        if record.id == self._reserved or await self._put(record, expected="") != "ok":
+        if record.id == self._reserved or await self._put(record, blobs, expected="") != "ok":
             raise ConflictError(f"there is a {self._noun} {record.id!r} already", param="id", code="id_taken")
         return record
 
-    async def create_unnamed(self, record: R) -> R:
+    async def create_unnamed(self, record: R, blobs: Mapping[str, bytes] = NO_FILES) -> R:
         """Create under the record's id, or with `-2`, `-3`, … behind it where that is taken."""
+        await self.refresh()
         for number in range(1, MOST_OF_ONE_NAME):
             numbered = record if number == 1 else _with(record, id=f"{record.id}-{number}")
-            if numbered.id != self._reserved and await self._put(numbered, expected="") == "ok":
+            if numbered.id == self._reserved or numbered.id in self._entries:
+                continue
+            if await self._put(numbered, blobs, expected="") == "ok":
                 return numbered
         raise ConflictError(f"too many {self._noun}s are called {record.id!r}", param="name", code="id_taken")
 
@@ -99,24 +108,33 @@ class Records(Generic[R]):
             raise self._unknown(record_id)
         return self._model.loads(raw)
 
-    async def replace(self, record: R, **changes: Any) -> R:  # whatever fields the record has
+    async def replace(self, record: R, blobs: Mapping[str, bytes] = NO_FILES, **changes: Any) -> R:  # of any field
         """Write `record` with `changes` as its next version. Raises PreconditionError when somebody was faster."""
         changed = _with(record, **changes, version=record.version + 1, revision=new_revision(), updated=time.time())
-        self._check(record, await self._put(changed, expected=record.revision))
+        self._check(record, await self._put(changed, blobs, expected=record.revision))
         return changed
 
+    async def restore(self, record: R, version: int) -> R:
+        """Write what `record` was in `version` as its next one. Raises NotFoundError and PreconditionError."""
+        before = await self.version(record, version)
+        again = _with(before, version=record.version + 1, revision=new_revision(), updated=time.time())
+        self._check(record, await self._put(again, NO_FILES, expected=record.revision))
+        return again
+
     async def delete(self, record: R) -> None:
-        """Erase it and its versions. Raises PreconditionError when it was changed after `record` was read."""
+        """Erase it, its versions and files. Raises PreconditionError when it was changed after `record` was read."""
         outcome = await self._run(record.id, record.revision, "")
         if outcome != "missing":
             self._check(record, outcome)
 
-    async def versions(self, record: R) -> list[R]:
-        """The record as it is and as it was, newest first."""
+    async def versions(self, record: R, *, before: int | None = None, limit: int = 50) -> list[R]:
+        """The record as it is and as it was, newest first; only versions `before` that one, at most `limit`."""
+        newest = record.version if before is None else min(before - 1, record.version)
+        numbers = [str(number) for number in range(newest, max(newest - limit, 0), -1) if number < record.version]
         async with redis_errors():
-            raws = await self._redis.hvals(self.key(f"versions:{record.id}"))
-        before = sorted(map(self._model.loads, raws), key=lambda one: one.version, reverse=True)
-        return [record, *before]
+            raws = await self._redis.hmget(self.key(f"versions:{record.id}"), numbers) if numbers else []
+        older = [self._model.loads(raw) for raw in raws if raw is not None]
+        return [record, *older] if newest == record.version else older
 
     async def version(self, record: R, version: int) -> R:
         """One of `versions`. Raises NotFoundError."""
@@ -182,9 +200,10 @@ class Records(Generic[R]):
                 entries[record_id.decode()] = _parse_entry(orjson.loads(raw))
         return entries
 
-    async def _put(self, record: R, *, expected: str) -> str:
+    async def _put(self, record: R, blobs: Mapping[str, bytes], *, expected: str) -> str:
         entry = orjson.dumps(self._index_entry(record))
-        return await self._run(record.id, expected, record.revision, record.dumps(), entry)
+        files = [part for file in blobs.items() for part in file]
+        return await self._run(record.id, expected, record.revision, record.dumps(), entry, *files)
 
     def _index_entry(self, record: R) -> dict[str, Any]:
         """What stands in the index: what the script and searches need of a record, and what lists show without it."""
@@ -192,7 +211,7 @@ class Records(Generic[R]):
 
     async def _run(self, record_id: str, *arguments: str | bytes) -> str:
         async with redis_errors():
-            keys = [*self._keys(), self.key(f"versions:{record_id}")]
+            keys = [*self._keys(), self.key(f"versions:{record_id}"), self.key(f"files:{record_id}")]
             outcome: bytes = await self._write(keys=keys, args=[record_id, *arguments])
         return outcome.decode()
 

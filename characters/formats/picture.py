@@ -1,12 +1,17 @@
 """Pictures of characters: what they are, told by their content, within limits; and one for who has none.
 
-Pixels are decoded only to put a character's own picture, of whatever kind, into a PNG.
+Pixels are decoded only to see that an upload is whole, and to put a character's own picture, of whatever kind, into a
+PNG.
 """
 
 import hashlib
 import io
+import struct
+import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
+from typing import TypeVar
 
 from PIL import Image, ImageColor, ImageDraw, UnidentifiedImageError
 
@@ -14,10 +19,18 @@ from characters.card import CardError
 from characters.formats.limits import MAX_PIXELS
 
 KINDS = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp", "GIF": "gif"}
+MAGIC = {
+    b"\x89PNG\r\n\x1a\n": "image/png",
+    b"\xff\xd8\xff": "image/jpeg",
+    b"RIFF": "image/webp",
+    b"GIF8": "image/gif",
+}
 SIZE = (400, 600)
 # The drawing is of cells, mirrored at the middle.
 COLUMNS, ROWS = 5, 7
 CELL = 60
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +52,24 @@ def measure(blob: bytes) -> Picture:
         return Picture(KINDS[str(image.format)], Image.MIME[str(image.format)], image.width, image.height)
 
 
+def check(blob: bytes) -> Picture:
+    """What `measure` says of it, once its first frame has been decoded: a picture that was cut off is none.
+
+    Raises CardError: `not_a_picture`, `picture_too_large`.
+    """
+    picture = measure(blob)
+    with _open(blob) as image:
+        _decode(image.load)
+    return picture
+
+
+def sniff(blob: bytes) -> str | None:
+    """The media type that the first bytes promise; None for what is no picture."""
+    if blob[:4] == b"RIFF" and blob[8:12] != b"WEBP":
+        return None
+    return next((media_type for magic, media_type in MAGIC.items() if blob.startswith(magic)), None)
+
+
 def is_picture(blob: bytes) -> bool:
     """Whether `measure` takes it."""
     try:
@@ -54,10 +85,7 @@ def to_png(blob: bytes) -> bytes:
     Raises CardError: `not_a_picture`, `picture_too_large`.
     """
     with _open(blob) as image:
-        try:
-            pixels = image.convert("RGBA" if image.has_transparency_data else "RGB")
-        except (OSError, SyntaxError, ValueError) as error:
-            raise CardError(f"the picture is broken: {error}", "not_a_picture") from None
+        pixels = _decode(lambda: image.convert("RGBA" if image.has_transparency_data else "RGB"))
     return _encode(pixels)
 
 
@@ -92,6 +120,13 @@ def _open(blob: bytes) -> Image.Image:
         told = f"the picture has {image.width} × {image.height} pixels; at most {MAX_PIXELS:,} are read"
         raise CardError(told, "picture_too_large")
     return image
+
+
+def _decode(decode: Callable[[], T]) -> T:
+    try:
+        return decode()
+    except (OSError, SyntaxError, ValueError, IndexError, struct.error, zlib.error) as error:
+        raise CardError(f"the picture is broken: {error}", "not_a_picture") from None
 
 
 def _encode(image: Image.Image) -> bytes:

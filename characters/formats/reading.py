@@ -51,8 +51,8 @@ def read_card(blob: bytes) -> CardFile:
     return read_yaml(blob)
 
 
-def unpack(blob: bytes, name: str) -> Iterator[tuple[str, bytes | CardError]]:
-    """The files in a ZIP of many, each with its path, one after another; any other file as it is.
+def unpack(blob: bytes, name: str, start: int = 0) -> Iterator[tuple[str, bytes | CardError]]:
+    """The files in a ZIP of many from the `start`th on, each with its path, one by one; any other file as it is.
 
     A file that can't be unpacked comes as the error. Raises CardError when the ZIP as a whole can't be read.
     """
@@ -63,7 +63,7 @@ def unpack(blob: bytes, name: str) -> Iterator[tuple[str, bytes | CardError]]:
     paths = [path for path in archive.sizes if not _is_litter(path)]
     if not paths:
         raise CardError("the ZIP is empty; expected cards in it", "empty_file")
-    for path in paths:
+    for path in paths[start:]:
         try:
             yield path, archive.read(path)
         except CardError as error:

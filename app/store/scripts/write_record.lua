@@ -1,6 +1,7 @@
 -- Write or delete a record if it is still the revision that was read; the version before it is kept.
--- KEYS records, index, changes, changed, versions of the record
--- ARGV id, expected revision ('': must not exist), new revision ('' deletes), record, index entry
+-- KEYS records, index, changes, changed, versions of the record, its files
+-- ARGV id, expected revision ('': must not exist), new revision ('' deletes), record, index entry,
+--      then digest, file, … of the files that are new
 local stored = redis.call('HGET', KEYS[2], ARGV[1])
 local entry = stored and cjson.decode(stored)
 local revision = entry and (entry.revision or tostring(entry.version)) or ''
@@ -14,7 +15,7 @@ end
 if ARGV[3] == '' then
   redis.call('HDEL', KEYS[1], ARGV[1])
   redis.call('HDEL', KEYS[2], ARGV[1])
-  redis.call('DEL', KEYS[5])
+  redis.call('DEL', KEYS[5], KEYS[6])
 else
   if stored then
     local before = redis.call('HGET', KEYS[1], ARGV[1])
@@ -22,6 +23,9 @@ else
   end
   redis.call('HSET', KEYS[1], ARGV[1], ARGV[4])
   redis.call('HSET', KEYS[2], ARGV[1], ARGV[5])
+  for i = 6, #ARGV, 2 do
+    redis.call('HSETNX', KEYS[6], ARGV[i], ARGV[i + 1])
+  end
 end
 redis.call('ZADD', KEYS[3], redis.call('INCR', KEYS[4]), ARGV[1])
 return 'ok'

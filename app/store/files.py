@@ -1,0 +1,48 @@
+"""The files of records in Redis, where every replica sees them: one hash a record, by the SHA-256 of the content.
+
+They are written with the record that names them, and erased with it: `Records` does both.
+"""
+
+from collections.abc import Mapping
+
+from redis.asyncio import Redis
+
+from app.errors import NotFoundError
+from app.store.connection import Replies, redis_errors
+
+# Read at once; a card's files are few and large, or many and small.
+FILES_A_READ = 64
+
+
+class Files:
+    """Reads them. All methods raise UnavailableError when Redis doesn't answer."""
+
+    def __init__(self, redis: Redis, key: str) -> None:
+        """`key` and a record's id are the key of its files."""
+        self._redis: Replies = redis
+        self._key = key
+
+    async def read(self, record_id: str, digest: str) -> bytes:
+        """The file's content. Raises NotFoundError when the record has just been deleted."""
+        async with redis_errors():
+            blob: bytes | None = await self._redis.hget(f"{self._key}:{record_id}", digest)
+        if blob is None:
+            raise _gone(record_id)
+        return blob
+
+    async def read_all(self, record_id: str, files: Mapping[str, str]) -> dict[str, bytes]:
+        """The contents of `files` (digests by path), by digest. Raises NotFoundError as `read` does."""
+        found: dict[str, bytes] = {}
+        digests = sorted(set(files.values()))
+        for start in range(0, len(digests), FILES_A_READ):
+            some = digests[start : start + FILES_A_READ]
+            async with redis_errors():
+                blobs = await self._redis.hmget(f"{self._key}:{record_id}", some)
+            found |= {digest: blob for digest, blob in zip(some, blobs, strict=True) if blob is not None}
+        if len(found) < len(digests):
+            raise _gone(record_id)
+        return found
+
+
+def _gone(record_id: str) -> NotFoundError:
+    return NotFoundError(f"{record_id!r} has just been deleted", code="file_not_found")
