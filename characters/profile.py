@@ -1,13 +1,18 @@
 """The character profile of the OpenCharacter paper (arXiv 2501.15427), as labelled lines and as JSON.
 
 The eight fields of the paper come first and are always present; the six after them are ours, optional, and rendered
-only when they say something. The order is part of the format: models are trained on it.
+only when they say something. The order of these fourteen is part of the format: models are trained on it. What is
+richer than that (temperament, habits, relationships, quotes, delivery) is for people to write, and follows them.
 """
 
 import unicodedata
+from collections.abc import Iterator, Mapping
+from operator import not_
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from characters.temperament import BigFive, Expressiveness, delivery
 
 
 def one_line(text: str) -> str:
@@ -17,7 +22,26 @@ def one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-Line = Annotated[str, StringConstraints(max_length=2000), AfterValidator(one_line)]
+def _some(texts: list[str]) -> list[str]:
+    """Those that say something."""
+    return [text for text in texts if text]
+
+
+def _known(bonds: dict[str, str]) -> dict[str, str]:
+    """The relationships of which both sides are told."""
+    return {name: bond for name, bond in bonds.items() if name and bond}
+
+
+MAX_LINE = 2000
+MAX_NAME = 100
+MAX_NOTE = 500
+MAX_NOTES = 32
+
+Line = Annotated[str, StringConstraints(max_length=MAX_LINE), AfterValidator(one_line)]
+Name = Annotated[str, StringConstraints(max_length=MAX_NAME), AfterValidator(one_line)]
+Note = Annotated[str, StringConstraints(max_length=MAX_NOTE), AfterValidator(one_line)]
+Notes = Annotated[list[Note], Field(max_length=MAX_NOTES), AfterValidator(_some)]
+Relationships = Annotated[dict[Name, Note], Field(max_length=MAX_NOTES), AfterValidator(_known)]
 
 LABELS = {
     "name": "Name",
@@ -65,7 +89,10 @@ _SEEN = (
 
 
 class Profile(BaseModel):
-    """Fourteen one-line answers to who somebody is. Empty means unknown. Immutable."""
+    """Fourteen one-line answers to who somebody is, and what some know beyond them. Empty means unknown. Immutable.
+
+    Null is absent. What is beyond the fourteen is dumped only where it says something.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
@@ -83,14 +110,35 @@ class Profile(BaseModel):
     friend: Line = ""
     secret: Line = ""
     goal: Line = ""
+    big_five: BigFive = Field(BigFive(), exclude_if=lambda value: value == BigFive())
+    habits: Notes = Field([], exclude_if=not_)
+    relationships: Relationships = Field({}, exclude_if=not_, description="Who is what to them, by name.")
+    quotes: Notes = Field([], exclude_if=not_, description="What they would say, as examples of their voice.")
+    expressiveness: Expressiveness | None = Field(None, exclude_if=lambda value: value is None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_absent(cls, value: Any) -> Any:
+        return {key: item for key, item in value.items() if item is not None} if isinstance(value, dict) else value
 
     def lines(self) -> str:
-        """The profile as `Label: value` lines, in the order of LABELS, empty fields left out."""
-        values = ((label, getattr(self, field)) for field, label in LABELS.items())
+        """The profile as `Label: value` lines: the fourteen in the order of LABELS, then the rest, one line a thing.
+
+        What is empty is left out.
+        """
+        values = [*((label, getattr(self, field)) for field, label in LABELS.items()), *self._richer()]
         return "\n".join(f"{label}: {value}" for label, value in values if value)
 
+    def _richer(self) -> Iterator[tuple[str, str]]:
+        yield "Temperament", self.big_five.words()
+        yield from (("Habit", habit) for habit in self.habits)
+        yield from (("Relationship", f"{name}: {bond}") for name, bond in self.relationships.items())
+        yield from (("Says Things Like", f"“{quote}”") for quote in self.quotes)
+        if self.expressiveness is not None:
+            yield "Delivery", delivery(self.expressiveness)
 
-def profile_json_schema(char_bytes: int = 4) -> dict[str, Any]:
+
+def profile_json_schema(char_bytes: int = 4, lengths: Mapping[str, int] = SYNTHESIS_LENGTHS) -> dict[str, Any]:
     """The JSON schema that constrained decoding follows: every field required, in order, bounded, nothing else.
 
     No value is blank, none needs an escape, and no character of one takes more than `char_bytes` (2 to 4) in UTF-8.
@@ -98,12 +146,12 @@ def profile_json_schema(char_bytes: int = 4) -> dict[str, Any]:
     seen = "".join(_SEEN[:char_bytes])
     properties = {
         field: {"type": "string", "pattern": f"^[{seen}][ {seen}]{{0,{length - 1}}}$"}
-        for field, length in SYNTHESIS_LENGTHS.items()
+        for field, length in lengths.items()
     }
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
 
-def longest_profile_bytes(char_bytes: int = 4) -> int:
-    """Bytes of the longest JSON that `profile_json_schema(char_bytes)` allows, without whitespace around its signs."""
+def longest_profile_bytes(char_bytes: int = 4, lengths: Mapping[str, int] = SYNTHESIS_LENGTHS) -> int:
+    """Bytes of the longest JSON that the schema of these allows, without whitespace around its signs."""
     signs = len('"":"",')
-    return 1 + sum(len(field) + signs + length * char_bytes for field, length in SYNTHESIS_LENGTHS.items())
+    return 1 + sum(len(field) + signs + length * char_bytes for field, length in lengths.items())

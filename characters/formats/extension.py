@@ -3,12 +3,10 @@
 `root` holds what stood beside `data` in the file, `unread` by field what could not be read: nothing is lost.
 """
 
-from pydantic import ValidationError
-
 from characters.card import EXTENSION
+from characters.formats import profile as profiles
 from characters.formats.document import Json
 from characters.lore.coercion import Coercion
-from characters.profile import Profile
 
 ROOT, UNREAD = "root", "unread"
 RESERVED = {"spec", "spec_version", "data", "profile", "persona"}
@@ -68,18 +66,13 @@ def take_root(data: dict[str, Json]) -> dict[str, Json]:
 
 
 def settle_profile(data: dict[str, Json], coercion: Coercion) -> None:
-    """Keep a profile and a persona that aren't ones out of the way."""
+    """Make the profile a valid one or null, and keep what isn't, in it and in the persona, out of the way."""
     corner = data["extensions"].get(EXTENSION, {})
     profile, persona = corner.get("profile"), corner.get("persona")
-    if profile is not None and not _is_profile(profile):
-        keep_unread(data, "profile", corner.pop("profile"), coercion)
+    if profile is not None:
+        settled, unread = profiles.settle(profile, coercion)
+        corner["profile"] = settled
+        for field, value in unread.items():
+            keep_unread(data, field, value, coercion)
     if persona is not None and not (isinstance(persona, str) and len(persona) <= MAX_PERSONA_CHARS):
         keep_unread(data, "persona", corner.pop("persona"), coercion)
-
-
-def _is_profile(value: Json) -> bool:
-    try:
-        Profile.model_validate(value)
-    except ValidationError:
-        return False
-    return True
