@@ -71,7 +71,9 @@ def create_app(settings: Settings, open_engine: OpenEngine = open_engine) -> Fas
                 most=settings.max_concurrent_requests,
                 stream_interval=settings.stream_interval,
             )
-            turns = Turns(engine, sessions, app.state.metrics, running, reply_tokens=settings.reply_tokens)
+            turns = Turns(
+                engine, sessions, app.state.metrics, running, characters=store, reply_tokens=settings.reply_tokens
+            )
             stack.callback(asyncio.create_task(running.keep_leases(settings.lease_s / 3)).cancel)
             stack.push_async_callback(running.drain, DRAIN_S)
             app.state.redis, app.state.characters, app.state.turns = redis, store, turns

@@ -16,7 +16,7 @@ from loadtest.servers import VLLM_NAME, Server
 from loadtest.summary import count_errors
 from loadtest.transport import WireTransport
 from loadtest.workload import CharacterMix
-from models.prompt import head_text, tail_text
+from models.sections import head_text, tail_text
 
 # One stream: short replies, since only their first token counts.
 SINGLE_CHATS, SINGLE_TOKENS = 6, 16

@@ -33,7 +33,7 @@ from loadtest.summary import Figures, by_turn, spread
 from loadtest.transport import WireTransport
 from loadtest.turns import open_chat, take_turn
 from loadtest.workload import draw_lines, seeded
-from models.prompt import head_text
+from models.sections import head_text
 from models.renderer import Renderer, Role, Turn, load_renderer
 
 TARGET_SHARE = 0.85

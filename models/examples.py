@@ -26,12 +26,11 @@ class Example:
     lines: tuple[Line, ...]
 
 
-def parse_examples(card: CharacterCard, user: str) -> list[Example]:
-    """The card's examples, macros replaced. A line without a speaker goes on with the turn before it.
+def parse_examples(text: str, card: CharacterCard, user: str) -> list[Example]:
+    """The examples in `text`, whose macros are replaced. A line without a speaker goes on with the turn before it.
 
     A block in which nobody speaks is all scene, so that no word of the card is lost.
     """
-    text = card.expand(card.data.mes_example, user)
     speakers: dict[str, Role] = {card.data.name: "assistant", card.name: "assistant", user: "user"}
     names = "|".join(re.escape(name) for name in sorted(speakers, key=len, reverse=True))
     speaker = re.compile(rf"^[ \t]*({names})[ \t]*:[ \t]*", re.MULTILINE)

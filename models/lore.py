@@ -28,8 +28,6 @@ ORDER = (
     Position.NOTE_BOTTOM,
     Position.DEPTH,
 )
-# Before all that the card says of its character.
-OPENING = frozenset({Position.BEFORE_CHAR, Position.BEFORE_DESC})
 NOTES = frozenset({Position.NOTE_TOP, Position.NOTE_BOTTOM})
 
 
@@ -71,16 +69,6 @@ def build_lore_blocks(fired: Sequence[Fired], layout: Layout = "cache") -> list[
         for (part, place, freezes), several in grouped.items()
     ]
     return sorted(blocks, key=_from_the_top)
-
-
-def lore_text(blocks: Sequence[LoreBlock], part: Part, *, opening: bool | None = None) -> str:
-    """The text of a part's blocks. `opening`: of those alone that stand before the card's character, or after."""
-    chosen = [
-        block
-        for block in blocks
-        if block.part == part and opening in (None, block.placement.position in OPENING) and not block.frozen
-    ]
-    return "\n".join(block.text for block in chosen)
 
 
 def frozen_text(blocks: Sequence[LoreBlock]) -> str:

@@ -1,33 +1,22 @@
-"""The layout of a prompt: card, user and turns become head, history and tail.
+"""The layout of a prompt: head, history and what stands among its last turns become token ids.
 
 - head: everything that stays the same for a whole session: one system message, then the card's examples as turns.
 - history: the turns, as the exact ids they were rendered or generated with.
-- tail: what changes each turn, as a system message just before the last message of the user's.
+- tail: what changes each turn, inserted just before the last message of the user's, or at a depth.
 
 So a prompt without its tail is a prefix of the next one, and the engine's KV cache is read instead of computed. When
 the budget is full the history is cut once, in a block, at a turn of the user's; the next cut is many turns away.
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from characters.card import DEFAULT_USER, CharacterCard
-
-from models.examples import Line, parse_examples
 from models.renderer import Renderer, Turn
 
 # What a cut leaves of the room that history has. Lower: rarer cuts, shorter memory.
 KEEP_SHARE = 0.6
-
-OPENING = "You are {{char}}, talking with {{user}}. You stay {{char}} from the first word to the last."
-CLOSING = (
-    "Speak as {{char}} speaks, from what is written above and what has been said, and from nothing else. "
-    "What {{char}} doesn't know, {{char}} doesn't make up. Mean {{user}} no harm."
-)
-
-EXAMPLE = "An example of how {{char}} talks:"
-BEGINNING = "So much for examples. Here the conversation begins."
 
 
 class PromptTooLong(ValueError):
@@ -42,11 +31,15 @@ class PromptTooLong(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class UserPersona:
-    """Who the user plays."""
+class Insertion:
+    """A message among the turns that is none of them. `depth` counts the turns that stand after it.
 
-    name: str = DEFAULT_USER
-    persona: str = ""
+    None is before the last turn of the user's. Deeper than the history goes is at its beginning; a reply that is
+    being continued counts for none and stays last.
+    """
+
+    turn: Turn
+    depth: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,61 +50,9 @@ class Prompt:
     start: int
 
 
-def head_text(card: CharacterCard, user: UserPersona = UserPersona(), extra: str = "") -> str:
-    """The system message of a conversation with `card`; sections that have nothing to say are left out.
-
-    The card's `system_prompt` stands in for our opening, which it can quote as `{{original}}`. `extra` is what a client
-    sent as its own system message.
-    """
-    data = card.data
-    sections = [
-        ("", data.system_prompt or OPENING),
-        ("Persona", card.persona),
-        ("Character Profile", card.profile.lines() if card.profile else ""),
-        ("Description", data.description),
-        ("Personality", data.personality),
-        ("Scenario", data.scenario),
-        ("About {{user}}", user.persona),
-        ("Instructions", extra),
-        ("", CLOSING),
-    ]
-    original = card.expand(OPENING, user.name)
-    blocks = [f"# {title}\n{text.strip()}" if title else text.strip() for title, text in sections if text.strip()]
-    return card.expand("\n\n".join(blocks), user.name, original)
-
-
-def head_lines(card: CharacterCard, user: UserPersona = UserPersona(), extra: str = "") -> list[Line]:
-    """The head as messages: `head_text` as the system's, then the card's examples, announced, and their end."""
-    lines = [Line("system", head_text(card, user, extra))]
-    examples = parse_examples(card, user.name)
-    for example in examples:
-        announced = card.expand(EXAMPLE, user.name) + (f"\n{example.scene}" if example.scene else "")
-        lines += [Line("system", announced), *example.lines]
-    return [*lines, Line("system", BEGINNING)] if examples else lines
-
-
-def build_head(
-    encode: Callable[[str], Sequence[int]],
-    card: CharacterCard,
-    user: UserPersona = UserPersona(),
-    extra: str = "",
-) -> list[Turn]:
-    """`head_lines` as turns."""
-    return [Turn(line.role, encode(line.text)) for line in head_lines(card, user, extra)]
-
-
 def count_tokens(turns: Sequence[Turn]) -> int:
     """Tokens of the turns' content, without the template's glue."""
     return sum(len(turn.token_ids) for turn in turns)
-
-
-def tail_text(card: CharacterCard, user: UserPersona = UserPersona(), extra: str = "") -> str:
-    """What is said to the model anew before each message of the user's: the card's post-history instructions.
-
-    Before them `extra`, what a client sends as its own.
-    """
-    sections = (extra.strip(), card.data.post_history_instructions.strip())
-    return card.expand("\n\n".join(section for section in sections if section), user.name)
 
 
 def build_prompt(
@@ -119,18 +60,18 @@ def build_prompt(
     head: Sequence[Turn],
     turns: Sequence[Turn],
     *,
-    tail: Sequence[int] = (),
+    inserted: Sequence[Insertion] = (),
     limit_tokens: int,
     start: int = 0,
     cut: bool = True,
 ) -> Prompt:
-    """Prompt ids for the next reply: head, `turns[start:]`, with the tail before the last turn of the user's.
+    """Prompt ids for the next reply: head, and `turns[start:]` with what is inserted among them.
 
     When that exceeds `limit_tokens`, history is cut to KEEP_SHARE of its room and the new `start` is returned, to be
-    passed from then on; with `cut` False it is refused instead. Raises PromptTooLong then, and when head, tail and the
-    last exchange alone don't fit.
+    passed from then on; with `cut` False it is refused instead. Raises PromptTooLong then, and when head, insertions
+    and the last exchange alone don't fit.
     """
-    layout = Layout(renderer, head, turns, tail)
+    layout = Layout(renderer, head, turns, inserted)
     start = min(start, layout.last_user)
     ids = layout.render(start)
     if len(ids) <= limit_tokens:
@@ -147,16 +88,28 @@ def build_prompt(
 class Layout:
     """A conversation that can be rendered from each of its turns on."""
 
-    def __init__(self, renderer: Renderer, head: Sequence[Turn], turns: Sequence[Turn], tail: Sequence[int]) -> None:
+    def __init__(
+        self, renderer: Renderer, head: Sequence[Turn], turns: Sequence[Turn], inserted: Sequence[Insertion]
+    ) -> None:
         self._renderer = renderer
         self._turns = turns
         self._opening = list(head)
-        self._closing = [Turn("system", tail)] if tail else []
         self.last_user = max((index for index, turn in enumerate(turns) if turn.role == "user"), default=len(turns))
+        continued = self.last_user < len(turns) and turns[-1].role == "assistant"
+        end = len(turns) - 1 if continued else len(turns)
+        self._inserted: defaultdict[int, list[Turn]] = defaultdict(list)
+        for insertion in inserted:
+            place = self.last_user if insertion.depth is None else max(0, end - insertion.depth)
+            self._inserted[place].append(insertion.turn)
 
     def render(self, start: int) -> list[int]:
-        history, current = self._turns[start : self.last_user], self._turns[self.last_user :]
-        return self._renderer.render([*self._opening, *history, *self._closing, *current])
+        turns = list(self._opening)
+        read = start
+        for place in sorted(self._inserted):
+            turns += self._turns[read : max(read, place)]
+            turns += self._inserted[place]
+            read = max(read, place)
+        return self._renderer.render([*turns, *self._turns[read:]])
 
     def shrinking(self, start: int) -> int:
         """A key by which later starts sort after earlier ones: the tokens of the prompt, negative."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 from models.examples import Line
-from models.prompt import KEEP_SHARE, Layout, Prompt, count_tokens
+from models.prompt import KEEP_SHARE, Insertion, Layout, Prompt, count_tokens
 from models.renderer import Renderer, Turn
 
 # What a cut leaves of history's room at least, where the turns are short enough.
@@ -18,20 +18,25 @@ HALVINGS = 6
 
 
 def build_transcript_prompt(
-    renderer: Renderer, head: Sequence[Turn], lines: Sequence[Line], *, tail: Sequence[int] = (), limit_tokens: int
+    renderer: Renderer,
+    head: Sequence[Turn],
+    lines: Sequence[Line],
+    *,
+    inserted: Sequence[Insertion] = (),
+    limit_tokens: int,
 ) -> Prompt:
-    """Prompt ids for the next reply: head and lines, with the tail before the last line of the user's.
+    """Prompt ids for the next reply: head and lines, with what is inserted among them.
 
     When that exceeds `limit_tokens`, history begins with the first line of the user's past a multiple of a block, in
     bytes from the transcript's beginning. A block is as long as what a session's cut takes out, going by the head's
     bytes a token. As the transcript grows the start stays for that many tokens, then moves by one block; where that
     would leave less than LEAST_SHARE of the room, blocks are halved. Lines too old to be in any prompt aren't encoded.
 
-    Raises PromptTooLong when head, tail and the last exchange alone don't fit.
+    Raises PromptTooLong when head, insertions and the last exchange alone don't fit.
     """
     turns = _encode_latest(renderer, lines, limit_tokens)
     skipped = len(lines) - len(turns)
-    layout = Layout(renderer, head, turns, tail)
+    layout = Layout(renderer, head, turns, inserted)
     if not skipped and len(ids := layout.render(0)) <= limit_tokens:
         return Prompt(ids, 0)
     least = layout.kept_tokens(limit_tokens, LEAST_SHARE)
@@ -42,7 +47,11 @@ def build_transcript_prompt(
     head_tokens = count_tokens(head)
     head_bytes = sum(len(renderer.decode(turn.token_ids).encode()) for turn in head)
     bytes_a_token = head_bytes / head_tokens if head_tokens else 4
-    block = (limit_tokens - head_tokens - len(tail)) * (1 - KEEP_SHARE) * bytes_a_token
+    block = (
+        (limit_tokens - head_tokens - count_tokens([insertion.turn for insertion in inserted]))
+        * (1 - KEEP_SHARE)
+        * bytes_a_token
+    )
     start = _anchor(lines, fitting, block) if fitting else skipped + layout.last_user
     return Prompt(layout.render(start - skipped), start)
 

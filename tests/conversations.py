@@ -1,17 +1,19 @@
 """Sessions as the store keeps them, for tests to write and read."""
 
 from app.sessions.session import Message, Session, new_id, open_session
+from app.store.characters import CharacterRecord
 from characters.card import CardData, CharacterCard
-from models.prompt import UserPersona
 from models.renderer import load_renderer
+from models.sections import UserPersona
 from tests.conftest import TINY
 
 RENDERER = load_renderer(str(TINY))
 CARD = CharacterCard(data=CardData(name="Odo", first_mes="Good morning, {{user}}."))
+ODO = CharacterRecord("odo", 1, CARD)
 
 
 def new_session() -> Session:
-    return open_session("odo", CARD, UserPersona("Mira"), RENDERER)
+    return open_session(ODO, UserPersona("Mira"), RENDERER)
 
 
 def exchange(session: Session, said: str = "Hello", answer: str = "Hello.") -> list[Message]:

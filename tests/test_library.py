@@ -10,7 +10,7 @@ import pytest
 from characters.card import CharacterCard, parse_card, slug
 from characters.library import FOLDER, load_library
 from characters.profile import LABELS, SYNTHESIS_LENGTHS
-from models.prompt import head_text, tail_text
+from models.sections import head_text, tail_text
 
 LIBRARY = load_library()
 FILES = sorted(FOLDER.glob("*.json"))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from characters.lore.activation import Fired
 from characters.lore.chat import Chat
-from models.lore import LoreBlock, build_lore_blocks, frozen_text, lore_text, outlets
+from models.lore import LoreBlock, build_lore_blocks, frozen_text, outlets
 from tests.lore import Entry, chat, entry, run
 
 places: st.SearchStrategy[dict[str, Any]] = st.one_of(
@@ -27,6 +27,10 @@ entries = st.builds(
     st.integers(0, 999),
 )
 said = st.lists(st.sampled_from(["ash", "elm", "yew", "oak"]), min_size=1, max_size=5)
+
+
+def lore_text(made: list[LoreBlock], part: str) -> str:
+    return "\n".join(block.text for block in made if block.part == part and not block.frozen)
 
 
 def told(made: list[Entry], at: Chat | str) -> list[Fired]:
@@ -79,15 +83,13 @@ NOTE = entry("ash", content="note", extensions={"position": 3})
 def test_default_layout_keeps_what_changes_out_of_the_head() -> None:
     made = blocks(SHALLOW, DEEP, FOUND, LATER, CONSTANT, NOTE)
     assert lore_text(made, "head") == "always\nalways, too"
-    assert lore_text(made, "head", opening=True) == "always"
-    assert lore_text(made, "head", opening=False) == "always, too"
     assert lore_text(made, "tail") == "ash\nnote\ndeep\nshallow"
     assert lore_text(made, "history") == ""
 
 
 def test_literal_layout_is_literal() -> None:
     made = blocks(SHALLOW, DEEP, FOUND, LATER, CONSTANT, NOTE, layout="compat")
-    assert lore_text(made, "head", opening=True) == "ash\nalways"
+    assert lore_text(made, "head") == "ash\nalways\nalways, too"
     assert [(block.name, block.text) for block in made if block.part == "history"] == [
         ("lore, note_bottom", "note"),
         ("lore, system at depth 3", "deep"),

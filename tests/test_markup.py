@@ -6,7 +6,7 @@ import pytest
 
 from characters.card import CardData, CharacterCard
 from characters.profile import LABELS, Profile
-from models.prompt import UserPersona, head_text, tail_text
+from models.sections import UserPersona, head_text, tail_text
 from models.renderer import Renderer
 from tests.fake_engine import FakeEngine
 from tests.live import Live, serve_live

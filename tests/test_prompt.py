@@ -8,20 +8,9 @@ from hypothesis import strategies as st
 
 from characters.card import CardData, CharacterCard
 from characters.profile import LABELS, Profile
-from models.prompt import (
-    BEGINNING,
-    CLOSING,
-    EXAMPLE,
-    KEEP_SHARE,
-    OPENING,
-    PromptTooLong,
-    UserPersona,
-    build_head,
-    build_prompt,
-    head_text,
-    tail_text,
-)
+from models.prompt import KEEP_SHARE, Insertion, PromptTooLong, build_prompt
 from models.renderer import Role, Turn, load_renderer
+from models.sections import BEGINNING, CLOSING, EXAMPLE, OPENING, Scene, UserPersona, build_head, head_text, tail_text
 from tests.conftest import TINY
 from tests.strategies import content, to_turns
 
@@ -39,6 +28,11 @@ def say(role: Role, words: int) -> Turn:
     return Turn(role, LLAMA.encode(" ".join(["moon"] * words)))
 
 
+def insert(tail: list[int]) -> list[Insertion]:
+    """`tail` before the last turn of the user's."""
+    return [Insertion(Turn("system", tail))] if tail else []
+
+
 def build_turns(chat: list[tuple[int, int]], greeting: int = 5) -> list[Turn]:
     """The chat's turns up to the user's last."""
     turns = [say("assistant", greeting)] if greeting else []
@@ -52,7 +46,7 @@ def talk(turns: list[Turn], tail: list[int], limit: int = LIMIT) -> list[tuple[l
     prompts, start = [], 0
     for count, turn in enumerate(turns, 1):
         if turn.role == "user":
-            prompt = build_prompt(LLAMA, HEAD, turns[:count], tail=tail, limit_tokens=limit, start=start)
+            prompt = build_prompt(LLAMA, HEAD, turns[:count], inserted=insert(tail), limit_tokens=limit, start=start)
             start = prompt.start
             prompts.append((prompt.token_ids, start, count))
     return prompts
@@ -128,7 +122,7 @@ def test_cut_is_kept_by_the_next_prompt() -> None:
 
 def test_continued_reply_keeps_the_tail_before_the_users_turn() -> None:
     turns = [say("user", 3), say("assistant", 2)]
-    ids = build_prompt(LLAMA, HEAD, turns, tail=TAIL, limit_tokens=LIMIT).token_ids
+    ids = build_prompt(LLAMA, HEAD, turns, inserted=insert(TAIL), limit_tokens=LIMIT).token_ids
     assert ids == LLAMA.render([*HEAD, Turn("system", TAIL), *turns])
 
 
@@ -170,8 +164,8 @@ def test_long_conversation_is_refused_when_it_must_not_be_cut() -> None:
 def test_needed_tokens_are_enough() -> None:
     turns = [say("user", 500)]
     with pytest.raises(PromptTooLong) as refused:
-        build_prompt(LLAMA, HEAD, turns, tail=TAIL, limit_tokens=LIMIT)
-    assert build_prompt(LLAMA, HEAD, turns, tail=TAIL, limit_tokens=refused.value.needed_tokens).start == 0
+        build_prompt(LLAMA, HEAD, turns, inserted=insert(TAIL), limit_tokens=LIMIT)
+    assert build_prompt(LLAMA, HEAD, turns, inserted=insert(TAIL), limit_tokens=refused.value.needed_tokens).start == 0
 
 
 FULL = CharacterCard(
@@ -281,7 +275,7 @@ def shown(head: list[Turn]) -> list[tuple[str, str]]:
 
 def example_of(text: str) -> list[tuple[str, str]]:
     card = CharacterCard(data=CardData(name="Odo Brann", nickname="Odo", mes_example=text))
-    return shown(build_head(LLAMA.encode, card, MIRA))
+    return shown(build_head(LLAMA.encode, Scene(card, MIRA)))
 
 
 ANNOUNCED = EXAMPLE.replace("{{char}}", "Odo")

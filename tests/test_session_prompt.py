@@ -8,10 +8,11 @@ import pytest
 from redis.asyncio import Redis
 
 from app.sessions.session import Message, new_id, open_session
+from app.store.characters import CharacterRecord
 from app.store.sessions import SessionStore
 from characters.card import CardData, CharacterCard
-from models.prompt import UserPersona, build_head
 from models.renderer import Renderer
+from models.sections import UserPersona, build_head
 from tests.live import Live
 
 
@@ -82,7 +83,7 @@ class OtherRenderer:
 
 
 def test_session_under_the_same_model_is_itself(renderer: Renderer) -> None:
-    session = open_session("odo", CharacterCard(data=CardData(name="Odo")), UserPersona(), renderer)
+    session = open_session(CharacterRecord("odo", 1, CharacterCard(data=CardData(name="Odo"))), UserPersona(), renderer)
     assert session.under(renderer) is session
 
 
@@ -90,11 +91,11 @@ def test_session_under_the_same_model_is_itself(renderer: Renderer) -> None:
 async def test_session_under_another_model_is_encoded_anew(renderer: Renderer, redis: Redis) -> None:
     store, other = SessionStore(redis, 15), OtherRenderer(renderer)
     card = CharacterCard(data=CardData(name="Odo", first_mes="Good morning.", mes_example="{{char}}: Hm."))
-    session = await store.create(open_session("odo", card, UserPersona(), renderer))
+    session = await store.create(open_session(CharacterRecord("odo", 1, card), UserPersona(), renderer))
     said = Message(new_id("msg"), session.tip, "user", "Hello.", renderer.encode("Hello."))
     session = await store.commit(session, [said], tip=said.id, window=said.id)
     moved = (await store.get(session.id)).under(other)
-    assert moved.head == build_head(other.encode, card)
+    assert moved.head == build_head(other.encode, moved.scene())
     assert moved.window is None
     await store.commit(moved, [], tip=moved.tip, window=moved.window)
     read = await store.get(session.id)
@@ -102,4 +103,4 @@ async def test_session_under_another_model_is_encoded_anew(renderer: Renderer, r
     assert [message.token_ids for message in read.branch()] == [
         other.encode(text) for text in ("Good morning.", "Hello.")
     ]
-    assert read == replace(moved, version=read.version, updated=read.updated, recoded=False)
+    assert read == replace(moved, version=read.version, updated=read.updated, renewed="nothing")

@@ -11,8 +11,8 @@ from app.errors import ConflictError, NotFoundError
 from app.sessions.session import Message, Session, new_id, open_session
 from app.store.connection import connect
 from app.store.sessions import SessionStore
-from models.prompt import UserPersona
-from tests.conversations import CARD, RENDERER, exchange, new_session, spoken
+from models.sections import UserPersona
+from tests.conversations import ODO, RENDERER, exchange, new_session, spoken
 from tests.strategies import content
 
 
@@ -73,7 +73,7 @@ async def test_commit_sent_twice_is_done_once(sessions: SessionStore) -> None:
 async def test_commit_to_a_session_opened_anew_is_refused(sessions: SessionStore) -> None:
     session = await sessions.create(new_session())
     await sessions.delete(session.id)
-    anew = await sessions.create(open_session("odo", CARD, UserPersona(), RENDERER, session_id=session.id))
+    anew = await sessions.create(open_session(ODO, UserPersona(), RENDERER, session_id=session.id))
     added = exchange(session)
     with pytest.raises(NotFoundError):
         await sessions.commit(session, added, tip=added[-1].id, window=None)
@@ -105,7 +105,7 @@ async def test_commit_to_a_deleted_session_leaves_nothing(sessions: SessionStore
 @pytest.mark.anyio
 async def test_create_refuses_a_taken_id(sessions: SessionStore) -> None:
     session = await sessions.create(new_session())
-    rival = open_session("odo", CARD, UserPersona(), RENDERER, session_id=session.id)
+    rival = open_session(ODO, UserPersona(), RENDERER, session_id=session.id)
     with pytest.raises(ConflictError, match="already"):
         await sessions.create(rival)
     assert await sessions.get(session.id) == session

@@ -13,9 +13,9 @@ import yaml
 from pydantic import ValidationError
 from transformers import AutoModelForCausalLM
 
-from characters.card import parse_card
-from models.prompt import UserPersona, build_head, build_prompt
+from models.prompt import Insertion, build_prompt
 from models.renderer import Llama3Renderer, Renderer, Turn, load_renderer
+from models.sections import build_head
 from models.synthesis.dialogues import build_rows
 from models.synthesis.personas import imagine_characters
 from models.synthesis.profiles import build_profile_turns
@@ -23,7 +23,7 @@ from models.training import sft
 from models.training.batches import IGNORED, CopyingBatches, RowBatches
 from models.training.network import build_network
 from models.training.recipe import Recipe, load_recipe
-from models.training.rows import build_example, build_turns, row_texts
+from models.training.rows import build_example, build_scene, build_turns, row_texts
 from models.training.vocabulary import SPECIAL_TOKENS, learn_vocabulary
 
 ROWS: list[dict[str, Any]] = list(build_rows(imagine_characters(40, 3), 3))
@@ -51,11 +51,9 @@ def test_training_renders_the_prompt_that_is_served(renderer: Renderer) -> None:
             prompt = renderer.render(build_profile_turns(renderer, row["persona"]))
         else:
             turns = [Turn(message["role"], renderer.encode(message["content"])) for message in row["messages"]]
-            head = build_head(
-                renderer.encode, parse_card(row["card"]), UserPersona(**row["user"]), row.get("extra", "")
-            )
-            tail = renderer.encode(row.get("tail", ""))
-            prompt = build_prompt(renderer, head, turns[:-1], tail=tail, limit_tokens=100_000).token_ids
+            head = build_head(renderer.encode, build_scene(row))
+            tail = [Insertion(Turn("system", renderer.encode(text)))] if (text := row.get("tail")) else []
+            prompt = build_prompt(renderer, head, turns[:-1], inserted=tail, limit_tokens=100_000).token_ids
         assert ids[: len(prompt)] == prompt
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.examples import Line
-from models.prompt import KEEP_SHARE, Prompt, PromptTooLong
+from models.prompt import KEEP_SHARE, Insertion, Prompt, PromptTooLong
 from models.renderer import Role, Turn, load_renderer
 from models.transcript import LEAST_SHARE, build_transcript_prompt
 from tests.conftest import TINY
@@ -22,6 +22,7 @@ vars(LLAMA)["encode"] = lru_cache(maxsize=4096)(LLAMA.encode)
 LIMIT = 1600
 HEAD = LLAMA.encode("You are Odo, who bakes bread and sleeps by day. " * 8)
 TAIL = LLAMA.encode("Stay brief.")
+INSERTED = [Insertion(Turn("system", TAIL))]
 ROOM = LIMIT - len(HEAD) - len(TAIL)
 
 sizes = st.tuples(st.integers(1, 20), st.integers(1, 40))
@@ -43,7 +44,7 @@ def transcripts(chat: list[tuple[int, int]]) -> list[list[Line]]:
 
 
 def build(lines: list[Line], limit: int = LIMIT) -> Prompt:
-    return build_transcript_prompt(LLAMA, [Turn("system", HEAD)], lines, tail=TAIL, limit_tokens=limit)
+    return build_transcript_prompt(LLAMA, [Turn("system", HEAD)], lines, inserted=INSERTED, limit_tokens=limit)
 
 
 def render(lines: list[Line], start: int) -> list[int]:
@@ -82,7 +83,9 @@ def test_prompt_never_exceeds_the_limit(texts: list[tuple[str, int]], limit: int
     roles: list[Role] = ["user", "assistant", "system"]
     lines = [Line(roles[number % 3], text * times) for number, (text, times) in enumerate(texts)]
     with suppress(PromptTooLong):
-        prompt = build_transcript_prompt(LLAMA, [Turn("system", HEAD[:60])], lines, tail=TAIL, limit_tokens=limit)
+        prompt = build_transcript_prompt(
+            LLAMA, [Turn("system", HEAD[:60])], lines, inserted=INSERTED, limit_tokens=limit
+        )
         assert len(prompt.token_ids) <= limit
 
 

@@ -26,8 +26,8 @@ from app.sessions.turns import Turns
 from app.store.characters import CharacterRecord, CharacterStore
 from models.engine import SamplingParams
 from models.examples import Line
-from models.prompt import UserPersona, build_head, tail_text
 from models.renderer import Role, Turn
+from models.sections import Scene, UserPersona, read_layout
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"], route_class=JsonRoute)
 
@@ -163,9 +163,8 @@ async def _turn_of_client(
         turns.check_length(*(line.text for line in lines))
         return await turns.complete([Turn(line.role, renderer.encode(line.text)) for line in lines], params)
     first = _first_said(lines)
-    head = build_head(turns.encode_head, character.card, extra=_instructions(lines[:first]))
-    tail = renderer.encode(tail_text(character.card))
-    return await turns.answer(head, lines[first:], tail, params)
+    scene = Scene(character.card, extra=_instructions(lines[:first]), layout=read_layout(character.card))
+    return await turns.answer(scene, lines[first:], params)
 
 
 async def _turn_in_session(
@@ -199,8 +198,7 @@ async def _turn_in_session(
                 f"there is no session {quoted(session_id)} yet: name a character as `model` to open it", param="model"
             ) from None
     session = open_session(
-        character.id,
-        character.card,
+        character,
         UserPersona(),
         turns.engine.renderer,
         greeting=None,
@@ -208,6 +206,7 @@ async def _turn_in_session(
         session_id=session_id,
         past=[(line.role, line.text) for line in lines[:last] if line.role != "system"],
     )
+    session = await turns.with_lore(session)
     turns.check_opening(session, params, said, system)
     # Opened by another request just now: that one has it, or has left it.
     with suppress(ConflictError):

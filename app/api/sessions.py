@@ -14,7 +14,7 @@ from app.errors import InvalidRequestError, NotFoundError, quoted
 from app.sessions.session import open_session
 from app.sessions.turn import RunningTurn
 from characters.card import DEFAULT_USER
-from models.prompt import UserPersona, head_text
+from models.sections import UserPersona, head_text
 
 router = APIRouter(prefix="/sessions", tags=["sessions"], route_class=JsonRoute)
 
@@ -57,7 +57,8 @@ async def create_session(
     record = await characters.get(body.character_id)
     user = (body.user or User()).plays()
     turns.check_length(head_text(record.card, user), record.card.data.mes_example)
-    session = open_session(record.id, record.card, user, turns.engine.renderer, greeting=body.greeting)
+    session = open_session(record, user, turns.engine.renderer, greeting=body.greeting)
+    session = await turns.with_lore(session)
     turns.check_opening(session)
     session = await sessions.create(session)
     messages = [message.to_wire() for message in session.branch()]

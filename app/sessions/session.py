@@ -7,16 +7,22 @@ ids of its content, valid under the session's `fingerprint` (vocabulary and chat
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal, Protocol
 
 from app.errors import InvalidRequestError
+from characters.calls import Context
 from characters.card import CharacterCard
-from models.prompt import UserPersona, build_head, tail_text
+from characters.lore.timing import LoreState, parse_state
+from characters.lorebook import Lorebook
+from models.lore import LoreBlock
 from models.renderer import Renderer, Turn
+from models.sections import Note, Scene, UserPersona, build_head, read_layout
 
 Speaker = Literal["user", "assistant", "system"]
 FinishReason = Literal["stop", "length", "interrupted"]
+Renewed = Literal["nothing", "head", "ids"]
 
 
 def join_instructions(system: Sequence[str]) -> str:
@@ -29,9 +35,25 @@ def new_id(kind: str) -> str:
     return f"{kind}_{uuid.uuid4().hex}"
 
 
+class Character(Protocol):
+    """A stored character, as far as a session has to know it."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def revision(self) -> str: ...
+    @property
+    def card(self) -> CharacterCard: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message. `finish_reason` is that of a generated one: None for what users write, and for greetings."""
+    """One message. `finish_reason` is that of a generated one: None for what users write, and for greetings.
+
+    `state` is what the turn that wrote it has to tell the next one: of lore, and of variables that macros set.
+    """
 
     id: str
     parent: str | None
@@ -40,6 +62,7 @@ class Message:
     token_ids: Sequence[int]
     finish_reason: FinishReason | None = None
     created: float = field(default_factory=time.time)
+    state: Mapping[str, Any] | None = None  # JSON
 
     def to_wire(self) -> dict[str, Any]:
         """What clients see."""
@@ -51,9 +74,10 @@ class Message:
 class Session:
     """One conversation, as of `version`, which counts its commits.
 
-    `card` is the character as it was when the session began; `head` is what its prompts begin with; `window` is the
-    first message that the prompt still holds (None: all of them), moved only when history is cut. `recoded` says that
-    the stored ids of all messages are of another vocabulary and must be written anew.
+    `card` is the character as it was at `revision`: when the session began, or lately where it `follows` the
+    character's changes. `head` is what its prompts begin with; `window` is the first message that the prompt still
+    holds (None: all of them), moved only when history is cut. `books` are the lorebooks beside the card's own, as they
+    were when they were attached. `renewed` says what of the stored session must be written anew.
     """
 
     id: str
@@ -66,7 +90,14 @@ class Session:
     tip: str | None
     window: str | None = None
     extra: str = ""
-    recoded: bool = False
+    note: Note = field(default_factory=Note)
+    lorebook_ids: Sequence[str] = ()
+    books: Sequence[tuple[str, Lorebook]] = ()
+    greeting: int | None = None
+    follows: bool = False
+    character_version: int = 0
+    revision: str = ""
+    renewed: Renewed = "nothing"
     version: int = 0
     created: float = field(default_factory=time.time)
     updated: float = field(default_factory=time.time)
@@ -90,22 +121,52 @@ class Session:
             raise InvalidRequestError("a greeting can't be regenerated: open a session with another `greeting`")
         return reply, self.messages[reply.parent]
 
-    def tail(self, system: Sequence[str] = ()) -> str:
-        """What stands before the last message of the user's: of `system`, the instructions that a client sends by now,
-        those that aren't in the head, then the card's own.
-        """
+    def instructions(self, system: Sequence[str]) -> str:
+        """Of `system`, the instructions that a client sends by now, those that aren't in the head."""
         begun = next((count for count in range(len(system) + 1) if join_instructions(system[:count]) == self.extra), 0)
-        return tail_text(self.card, self.user, join_instructions(system[begun:]))
+        return join_instructions(system[begun:])
 
-    def under(self, renderer: Renderer) -> "Session":
-        """This session with ids of `renderer`'s vocabulary: itself, or encoded anew when the model has changed."""
+    def scene(self, *, lore: Sequence[LoreBlock] = (), context: Context | None = None) -> Scene:
+        """What prompts say beside the history; by default as when the session began."""
+        return Scene(
+            self.card,
+            self.user,
+            self.extra,
+            note=self.note,
+            lore=lore,
+            layout=read_layout(self.card),
+            context=context or self.opening_context(),
+        )
+
+    def opening_context(self) -> Context:
+        """What macros know when a session begins: they say the same whenever its head is written again."""
+        return Context(seed=self.id, chat=self.id, now=_local(self.created))
+
+    def turn_context(self, history: Sequence[Message]) -> Context:
+        """What macros know on the turn that answers `history`: the same for each reply to the same message."""
+        idle = timedelta(seconds=history[-1].created - history[-2].created) if len(history) > 1 else None
+        return Context(
+            seed=f"{self.id}/{len(history)}",
+            chat=self.id,
+            now=_local(history[-1].created) if history else _local(self.created),
+            idle=idle,
+            variables=dict(_latest(history, "variables")),
+        )
+
+    def reheaded(self, renderer: Renderer, permanent: Sequence[LoreBlock]) -> "Session":
+        """This session with its head written anew, for it has changed; `permanent` is the lore that stands in it."""
+        head = build_head(renderer.encode, self.scene(lore=permanent))
+        return replace(self, head=head, renewed="ids" if self.renewed == "ids" else "head")
+
+    def under(self, renderer: Renderer, permanent: Sequence[LoreBlock] = ()) -> "Session":
+        """This session with ids of `renderer`'s vocabulary, encoded anew when the model has changed."""
         if self.fingerprint == renderer.fingerprint:
             return self
         messages = {
             key: replace(message, token_ids=renderer.encode(message.content)) for key, message in self.messages.items()
         }
-        head = build_head(renderer.encode, self.card, self.user, self.extra)
-        return replace(self, fingerprint=renderer.fingerprint, head=head, messages=messages, window=None, recoded=True)
+        moved = replace(self, fingerprint=renderer.fingerprint, messages=messages, window=None, renewed="ids")
+        return moved.reheaded(renderer, permanent)
 
     def add(self, added: Sequence[Message], *, tip: str | None, window: str | None) -> "Session":
         """The next version: with `added`, its active branch ending at `tip`."""
@@ -117,7 +178,7 @@ class Session:
             window=window,
             version=self.version + 1,
             updated=time.time(),
-            recoded=False,
+            renewed="nothing",
         )
 
     def to_wire(self) -> dict[str, Any]:
@@ -125,7 +186,11 @@ class Session:
         return {
             "id": self.id,
             "character_id": self.character_id,
+            "character_version": self.character_version,
+            "follow": self.follows,
             "user": {"name": self.user.name, "persona": self.user.persona},
+            "lorebook_ids": list(self.lorebook_ids),
+            "note": asdict(self.note) if self.note.text else None,
             "version": self.version,
             "created": int(self.created),
             "updated": int(self.updated),
@@ -133,46 +198,75 @@ class Session:
 
 
 def open_session(
-    character_id: str,
-    card: CharacterCard,
+    character: Character,
     user: UserPersona,
     renderer: Renderer,
     *,
     greeting: int | str | None = 0,
     past: Sequence[tuple[Speaker, str]] = (),
-    extra: str = "",
     session_id: str | None = None,
+    **more: Any,  # other fields of Session
 ) -> Session:
     """A new session, with the card's greeting number `greeting`, the text given as one, or none (None).
 
-    `past` is what was said before the session came here; `extra` are a client's own instructions to the model.
+    `past` is what was said before the session came here. Its head has no lore yet: `Turns.with_lore` adds that.
 
     Raises InvalidRequestError when the card has no such greeting; a card without any opens silently with number 0.
     """
+    card = character.card
     greetings = card.greetings()
     if isinstance(greeting, int) and not (0 <= greeting < max(1, len(greetings))):
         raise InvalidRequestError(
             f"`greeting` is {greeting}, and the character has {len(greetings)}, counted from 0", param="greeting"
         )
-    text = greeting if isinstance(greeting, str) else greetings[greeting] if greeting is not None and greetings else ""
-    said: list[tuple[Speaker, str]] = [("assistant", card.expand(text, user.name))] if text.strip() else []
-    messages: dict[str, Message] = {}
-    tip: str | None = None
-    for role, content in (*said, *past):
-        message = Message(new_id("msg"), tip, role, content, renderer.encode(content.strip()))
-        messages[message.id] = message
-        tip = message.id
-    return Session(
+    session = Session(
         id=session_id or new_id("sess"),
-        character_id=character_id,
+        character_id=character.id,
+        character_version=character.version,
+        revision=character.revision,
         card=card,
         user=user,
         fingerprint=renderer.fingerprint,
-        head=build_head(renderer.encode, card, user, extra),
-        messages=messages,
-        tip=tip,
-        extra=extra,
+        head=(),
+        messages={},
+        tip=None,
+        greeting=greeting if isinstance(greeting, int) and greetings else None,
+        **more,
     )
+    context = session.opening_context()
+    session = replace(session, head=build_head(renderer.encode, session.scene(context=context)))
+    text = greeting if isinstance(greeting, str) else greetings[greeting] if greeting is not None and greetings else ""
+    greeted = card.expand(text, user.name, persona=user.persona, context=context) if text.strip() else ""
+    said: list[tuple[Speaker, str]] = [("assistant", greeted)] if greeted.strip() else []
+    messages: dict[str, Message] = {}
+    tip: str | None = None
+    for role, content in (*said, *past):
+        state = build_state(LoreState(), context) if tip is None else None
+        message = Message(new_id("msg"), tip, role, content, renderer.encode(content.strip()), state=state)
+        messages[message.id] = message
+        tip = message.id
+    return replace(session, messages=messages, tip=tip)
+
+
+def lore_state(history: Sequence[Message]) -> LoreState:
+    """What the last reply of `history` has to tell of lore."""
+    return parse_state(_latest(history, "lore"))
+
+
+def build_state(lore: LoreState, context: Context) -> dict[str, Any] | None:
+    """What a turn has to tell the next one, for a message's `state`; None where that is nothing."""
+    told = {"lore": lore.to_json() if lore != LoreState() else None, "variables": dict(context.variables)}
+    return {name: value for name, value in told.items() if value} or None
+
+
+def _latest(history: Sequence[Message], name: str) -> Mapping[str, Any]:
+    state = next((message.state for message in reversed(history) if message.state), None)
+    latest: Mapping[str, Any] = (state or {}).get(name) or {}
+    return latest
+
+
+def _local(moment: float) -> datetime:
+    return datetime.fromtimestamp(moment, UTC).astimezone()
 
 
 def as_turns(messages: Sequence[Message]) -> list[Turn]:

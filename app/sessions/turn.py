@@ -7,11 +7,11 @@ can leave half of it.
 
 import logging
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 
@@ -51,6 +51,7 @@ class SessionWrite:
     message_id: str
     prefill: str = ""
     prefill_ids: Sequence[int] = ()
+    state: Mapping[str, Any] | None = None
 
 
 class RunningTurn:
@@ -153,6 +154,7 @@ class RunningTurn:
             content=write.prefill + choice.content,
             token_ids=[*write.prefill_ids, *self._turns.content_ids(choice)],
             finish_reason=_stored(choice.finish_reason),
+            state=write.state,
         )
         session = await self._turns.sessions.commit(
             write.session, [*write.added, reply], tip=reply.id, window=write.window, lease=write.lease

@@ -9,20 +9,34 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import lru_cache, partial
+from hashlib import blake2b
 
 import anyio
 
-from app.errors import ContextLengthError, EngineDownError, InvalidRequestError, UnavailableError, quoted
+from app.errors import (
+    ContextLengthError,
+    EngineDownError,
+    InvalidRequestError,
+    NotFoundError,
+    UnavailableError,
+    quoted,
+)
 from app.metrics import Metrics
+from app.sessions.lore import Books, Lore, Told, build_chat
 from app.sessions.running import Running
-from app.sessions.session import Message, Session, as_turns, new_id
+from app.sessions.session import Message, Session, as_turns, build_state, lore_state, new_id
 from app.sessions.turn import Choice, RunningTurn, SessionWrite
+from app.store.characters import CharacterStore
 from app.store.sessions import SessionStore
+from characters.calls import Context
 from models.engine import Engine, SamplingParams
 from models.examples import Line
-from models.prompt import Prompt, PromptTooLong, build_prompt
+from models.lore import LoreBlock
+from models.prompt import Insertion, Prompt, PromptTooLong, build_prompt
 from models.renderer import RenderError, Turn
+from models.sections import Scene, build_head, build_insertions
 from models.transcript import build_transcript_prompt
 from models.trials import Trials
 
@@ -33,11 +47,25 @@ SCHEMA_CHECK_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a turn adds to a session, the id of the message that it answers, and the tail of its prompt."""
+    """What a turn adds to a session, the id of the message that it answers, and what a client instructs by now.
+
+    `trigger` is what kind of reply is asked for, as lorebooks call it.
+    """
 
     added: list[Message]
     parent: str
-    tail: str
+    instructions: str = ""
+    trigger: str = "normal"
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """A turn's prompt before it is laid out: the messages that it answers, and what stands beside them."""
+
+    plan: Plan
+    history: list[Message]
+    told: Told
+    scene: Scene
 
 
 class Turns:
@@ -50,9 +78,14 @@ class Turns:
         metrics: Metrics,
         running: Running,
         *,
+        characters: CharacterStore,
         reply_tokens: int,
     ) -> None:
         self.engine = engine
+        self.characters = characters
+        self.lore = Lore(lambda text: len(engine.renderer.encode(text)), engine.max_model_len)
+        # A transcript's client sends it again and again; what its macros said of time and chance stays.
+        self._first_seen = lru_cache(maxsize=4096)(_build_context)
         self.sessions = sessions
         self.metrics = metrics
         self.running = running
@@ -87,7 +120,7 @@ class Turns:
                     param="model",
                 )
             said = Message(new_id("msg"), session.tip, "user", content, self.engine.renderer.encode(content.strip()))
-            return Plan([said], said.id, session.tail(system))
+            return Plan([said], said.id, session.instructions(system))
 
         return await self._begin(session_id, plan, params, endpoint, prefill)
 
@@ -96,7 +129,7 @@ class Turns:
 
         def plan(session: Session) -> Plan:
             _, answered = session.last_reply()
-            return Plan([], answered.id, session.tail())
+            return Plan([], answered.id, trigger="regenerate")
 
         return await self._begin(session_id, plan, params, "regenerate", "")
 
@@ -111,14 +144,25 @@ class Turns:
         return RunningTurn(self, prompt.token_ids, params, endpoint, started)
 
     async def answer(
-        self, head: Sequence[Turn], lines: Sequence[Line], tail: Sequence[int], params: SamplingParams
+        self, scene: Scene, lines: Sequence[Line], params: SamplingParams, books: Books = ()
     ) -> RunningTurn:
-        """Answer a transcript that the client keeps, as a character; what is too old for the context is left out."""
+        """Answer a transcript that the client keeps, in `scene`; what is too old for the context is left out.
+
+        `books` are the lorebooks beside the card's own.
+        """
         started = time.perf_counter()
         self._admit()
-        prompt, params = self._build(
-            partial(build_transcript_prompt, self.engine.renderer, head, lines, tail=tail), params
-        )
+        renderer = self.engine.renderer
+        context = self._first_seen(blake2b(f"{lines[0].role}\n{lines[0].text}".encode()).hexdigest())
+        chat = build_chat(scene.card, scene.user, [(line.role, line.text) for line in lines])
+        told = await self.lore.tell(scene.card, scene.user, books, chat, context=context)
+        scene = replace(scene, lore=told.blocks, disabled=told.disabled, context=replace(context, outlets=told.outlets))
+        inserted = build_insertions(renderer.encode, scene)
+        if told.frozen:
+            # Nothing is kept of a client's transcript, so nothing can be frozen into it.
+            inserted.append(Insertion(Turn("system", renderer.encode(told.frozen))))
+        head = build_head(self.encode_head, scene)
+        prompt, params = self._build(partial(build_transcript_prompt, renderer, head, lines, inserted=inserted), params)
         return RunningTurn(self, prompt.token_ids, params, "chat.completions", started)
 
     def check_length(self, *texts: str) -> None:
@@ -139,9 +183,45 @@ class Turns:
         """
         renderer = self.engine.renderer
         turns = [Turn("user", renderer.encode(said.strip()))] if said else []
-        self._build(
-            partial(build_prompt, renderer, session.head, turns, tail=renderer.encode(session.tail(system))), params
+        scene = replace(session.scene(), instructions=session.instructions(system))
+        inserted = build_insertions(renderer.encode, scene)
+        self._build(partial(build_prompt, renderer, session.head, turns, inserted=inserted), params)
+
+    async def with_lore(self, session: Session) -> Session:
+        """`session` with the lore in its head that is told on every turn."""
+        permanent = await self._permanent(session)
+        return session.reheaded(self.engine.renderer, permanent) if permanent else session
+
+    async def _permanent(self, session: Session) -> list[LoreBlock]:
+        context = session.opening_context()
+        chat = build_chat(session.card, session.user, [])
+        return (await self.lore.tell(session.card, session.user, session.books, chat, context=context)).permanent
+
+    async def prepare(self, session: Session, plan: Plan) -> Setup:
+        """What the turn of `plan` says beside the history, its lore told; frozen lore is added to the plan."""
+        history = [*session.branch(None if plan.added else plan.parent), *plan.added]
+        context = session.turn_context(history)
+        window = next((index for index, message in enumerate(history) if message.id == session.window), 0)
+        chat = build_chat(
+            session.card,
+            session.user,
+            [(message.role, message.content) for message in history],
+            kept_from=sum(message.role != "system" for message in history[:window]),
+            greeting=session.greeting,
+            trigger=plan.trigger,
         )
+        told = await self.lore.tell(
+            session.card, session.user, session.books, chat, context=context, state=lore_state(history[:-1])
+        )
+        if told.frozen and plan.added:
+            said = plan.added[-1]
+            frozen = Message(
+                new_id("msg"), said.parent, "system", told.frozen, self.engine.renderer.encode(told.frozen)
+            )
+            plan = replace(plan, added=[frozen, replace(said, parent=frozen.id)])
+            history[-1:] = plan.added
+        scene = session.scene(lore=told.blocks, context=replace(context, outlets=told.outlets))
+        return Setup(plan, history, told, replace(scene, instructions=plan.instructions, disabled=told.disabled))
 
     async def _begin(
         self, session_id: str, make_plan: Callable[[Session], Plan], params: SamplingParams, endpoint: str, prefill: str
@@ -154,24 +234,48 @@ class Turns:
         session = await self.sessions.acquire(session_id, lease)
         try:
             renderer = self.engine.renderer
-            session = session.under(renderer)
-            plan = make_plan(session)
+            session = await self._renew(session)
+            setup = await self.prepare(session, make_plan(session))
+            plan, history, scene = setup.plan, setup.history, setup.scene
             prefill_ids = renderer.encode(prefill) if prefill else []
-            history = [*session.branch(None if plan.added else plan.parent), *plan.added]
             turns = as_turns(history) + ([Turn("assistant", prefill_ids)] if prefill else [])
             ids = [message.id for message in history]
             start = ids.index(session.window) if session.window in ids else 0
-            tail = renderer.encode(plan.tail) if plan.tail else []
+            inserted = build_insertions(renderer.encode, scene)
+            head = session.head if scene.layout == "cache" else build_head(renderer.encode, scene)
             params = params if params.max_tokens else replace(params, max_tokens=self._reply_tokens)
-            build = partial(build_prompt, renderer, session.head, turns, tail=tail, start=start)
+            build = partial(build_prompt, renderer, head, turns, inserted=inserted, start=start)
             prompt, params = self._build(build, params)
         except BaseException:
             with anyio.CancelScope(shield=True), suppress(UnavailableError):
                 await self.sessions.release(session_id, lease)
             raise
         window = ids[prompt.start] if prompt.start else None
-        write = SessionWrite(session, lease, plan.added, plan.parent, window, new_id("msg"), prefill, prefill_ids)
+        write = SessionWrite(
+            session,
+            lease,
+            plan.added,
+            plan.parent,
+            window,
+            new_id("msg"),
+            prefill,
+            prefill_ids,
+            build_state(setup.told.state, scene.context),
+        )
         return RunningTurn(self, prompt.token_ids, params, endpoint, started, write)
+
+    async def _renew(self, session: Session) -> Session:
+        """The session under this model's vocabulary, with its character as it is now where it follows that."""
+        renderer = self.engine.renderer
+        if session.follows:
+            with suppress(NotFoundError):  # deleted since: the session goes on with what it has
+                now = await self.characters.get(session.character_id)
+                if now.revision != session.revision:
+                    session = replace(session, card=now.card, revision=now.revision, character_version=now.version)
+                    session = session.reheaded(renderer, await self._permanent(session))
+        if session.fingerprint != renderer.fingerprint:
+            session = session.under(renderer, await self._permanent(session))
+        return session
 
     def _build(
         self, build: Callable[..., Prompt], params: SamplingParams, *, reply_tokens: int | None = None
@@ -206,3 +310,8 @@ class Turns:
             ids = ids[:-1]
         renderer = self.engine.renderer
         return ids if renderer.decode(ids) == choice.content else renderer.encode(choice.content)
+
+
+def _build_context(seed: str) -> Context:
+    """What macros know of a transcript, when it is first seen."""
+    return Context(seed=seed, chat=seed, now=datetime.now().astimezone())

@@ -18,10 +18,13 @@ from app.sessions.session import Message, Session, new_id
 from app.store.connection import Replies, redis_errors
 from app.store.scripts import load_script
 from characters.card import CharacterCard
-from models.prompt import UserPersona
+from characters.lorebook import Lorebook, parse_lorebook
 from models.renderer import Role, Turn
+from models.sections import Note, UserPersona
 
 ALL = "oc:sessions"
+# Fields of a session that are stored as they are.
+_SETTINGS = ("lorebook_ids", "greeting", "follows", "character_version", "revision")
 _MESSAGE_FIELDS = tuple(field.name for field in fields(Message) if field.name != "token_ids")
 
 
@@ -79,9 +82,9 @@ class SessionStore:
         """
         changed = session.add(added, tip=tip, window=window)
         keys = [_key(session.id, part) for part in ("meta", "messages", "tokens", "lease")]
-        whole = not session.version or session.recoded
+        whole = not session.version or session.renewed != "nothing"
         meta = [item for pair in (_meta(changed) if whole else _moved(changed)).items() for item in pair]
-        written = changed.messages.values() if session.recoded else added
+        written = changed.messages.values() if session.renewed == "ids" else added
         records = [item for message in written for item in _record(message)]
         expected = session.version or "new"
         async with redis_errors():
@@ -154,6 +157,8 @@ def _meta(session: Session) -> dict[str, str | bytes]:
         "head": _pack([token for turn in session.head for token in turn.token_ids]),
         "head_turns": orjson.dumps([[turn.role, len(turn.token_ids)] for turn in session.head]),
         "extra": session.extra,
+        "books": orjson.dumps([[name, book.to_v3()] for name, book in session.books]),
+        "settings": orjson.dumps({name: getattr(session, name) for name in _SETTINGS} | {"note": asdict(session.note)}),
         "created": repr(session.created),
         **_moved(session),
     }
@@ -191,6 +196,8 @@ def _load(
         tip=meta[b"tip"].decode() or None,
         window=meta[b"window"].decode() or None,
         extra=meta[b"extra"].decode(),
+        books=_load_books(meta.get(b"books", b"[]")),
+        **_load_settings(meta.get(b"settings", b"{}")),
         created=float(meta[b"created"]),
         updated=float(meta[b"updated"]),
         messages={
@@ -207,6 +214,22 @@ def _load_head(token_ids: list[int], turns: bytes | None) -> list[Turn]:
         head.append(Turn(role, token_ids[start : start + length]))
         start += length
     return head
+
+
+def _load_settings(raw: bytes) -> dict[str, Any]:
+    """Fields of a session; those of version 0.1.0 have none."""
+    settings: dict[str, Any] = orjson.loads(raw)
+    return {
+        **settings,
+        "lorebook_ids": tuple(settings.get("lorebook_ids", ())),
+        "note": Note(**settings.get("note", {})),
+    }
+
+
+@lru_cache(maxsize=1024)
+def _load_books(raw: bytes) -> Sequence[tuple[str, Lorebook]]:
+    """Immutable, and the same for every turn of a session."""
+    return tuple((name, parse_lorebook(book)[0]) for name, book in orjson.loads(raw))
 
 
 @lru_cache(maxsize=1024)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from models.engine import Engine, SamplingParams
 from models.evaluation.episodes import Episode, Question
-from models.prompt import build_head, build_prompt, tail_text
+from models.prompt import build_prompt
 from models.renderer import Turn
+from models.sections import Scene, build_head, build_insertions
 from models.synthesis.profiles import build_profile_params, build_profile_turns
 
 _REPLY_TOKENS = 200
@@ -53,15 +54,15 @@ async def write_profiles(engine: Engine, personas: Sequence[str], temperature: f
 
 async def _play_episode(engine: Engine, episode: Episode, temperature: float, request_id: str) -> list[Reply]:
     renderer, character = engine.renderer, episode.character
-    head = build_head(renderer.encode, character.card, character.user)
-    tail = renderer.encode(tail_text(character.card, character.user))
+    scene = Scene(character.card, character.user)
+    head, inserted = build_head(renderer.encode, scene), build_insertions(renderer.encode, scene)
     greetings = character.card.greetings()[:1]
     turns = [Turn("assistant", renderer.encode(character.card.expand(text, character.user.name))) for text in greetings]
     replies, start = [], 0
     for number, question in enumerate(episode.questions):
         turns.append(Turn("user", renderer.encode(question.text)))
         prompt = build_prompt(
-            renderer, head, turns, tail=tail, limit_tokens=engine.max_model_len - _REPLY_TOKENS, start=start
+            renderer, head, turns, inserted=inserted, limit_tokens=engine.max_model_len - _REPLY_TOKENS, start=start
         )
         start = prompt.start
         params = SamplingParams(max_tokens=_REPLY_TOKENS, temperature=temperature, top_p=0.95, seed=number)

@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 from rich.progress import track
 
-from models.prompt import tail_text
+from models.sections import tail_text
 from models.synthesis.character import Character
 from models.synthesis.conversation import Conversation
 from models.synthesis.drills import hold_drill

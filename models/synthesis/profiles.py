@@ -1,21 +1,13 @@
 """One-line persona to profile: the prompt, and what comes back. The same for synthesis at scale and for the server."""
 
-import json
-
 import orjson
-from characters.profile import Profile, longest_profile_bytes, profile_json_schema
+from characters.profile import SYNTHESIS_LENGTHS, Profile
 
-from models.engine import Constraint, SamplingParams
+from models.engine import SamplingParams
 from models.renderer import Renderer, Turn
+from models.synthesis.form import build_form, fit_form
 
 SYSTEM = "You write character profiles. From one line about a person you imagine who they are, as a JSON object."
-
-# Bytes a character may take in UTF-8, from all that is written down to Latin, Greek, Cyrillic, Hebrew and Arabic.
-_ALPHABETS = (4, 3, 2)
-
-
-class ProfileTooLong(ValueError):
-    """The context is too small for the prompt with the longest profile; the message has both numbers."""
 
 
 def build_profile_turns(renderer: Renderer, persona: str) -> list[Turn]:
@@ -31,29 +23,16 @@ def build_profile_params(
 ) -> SamplingParams:
     """How to sample the profile: under its schema, with room for the longest that it allows, so that none is cut off.
 
-    A token stands for a byte at least. Where the context is small, values get a smaller alphabet. Raises ProfileTooLong
-    when even the smallest doesn't fit.
+    Where the context is small, values get a smaller alphabet. Raises ProfileTooLong when even the smallest doesn't fit.
     """
-    for char_bytes in _ALPHABETS:
-        longest = longest_profile_bytes(char_bytes) + 1  # and the token that ends it
-        if prompt_tokens + longest <= max_model_len:
-            constraint = Constraint(json_schema=profile_json_schema(char_bytes))
-            return SamplingParams(max_tokens=longest, temperature=temperature, seed=seed, constraint=constraint)
-    raise ProfileTooLong(
-        f"the persona's prompt takes {prompt_tokens} tokens and a profile up to {longest}, together more than the "
-        f"context of {max_model_len} tokens"
-    )
+    return fit_form({}, prompt_tokens, max_model_len).params(temperature=temperature, seed=seed)
 
 
 def render_profile(profile: Profile) -> str:
     """The reply that stands for `profile`: its JSON without whitespace, every field in order."""
-    return orjson.dumps(profile.model_dump()).decode()
+    return orjson.dumps(profile.model_dump(include=set(SYNTHESIS_LENGTHS))).decode()
 
 
 def parse_profile(text: str) -> Profile:
     """The complete profile in a reply. Raises ValueError (JSON's or pydantic's, too) for anything else."""
-    # A decoder may let control characters through, which strict JSON refuses; a profile turns them into spaces.
-    profile = Profile.model_validate(json.loads(text, strict=False))
-    if blank := [field for field, value in profile.model_dump().items() if not value]:
-        raise ValueError(f"the profile leaves blank: {', '.join(blank)}")
-    return profile
+    return Profile(**build_form({}, char_bytes=4).parse(text))

@@ -11,8 +11,8 @@ import orjson
 from characters.card import parse_card
 from characters.profile import Profile
 
-from models.prompt import UserPersona, build_head, head_lines
 from models.renderer import Renderer, Turn
+from models.sections import Scene, UserPersona, build_head, head_messages
 from models.synthesis.profiles import SYSTEM, build_profile_turns, render_profile
 
 Ids = npt.NDArray[np.int32]
@@ -34,18 +34,22 @@ def read_rows(paths: Iterable[Path]) -> Iterator[dict[str, Any]]:
 
 
 def build_turns(renderer: Renderer, row: dict[str, Any]) -> tuple[list[Turn], list[Turn]]:
-    """A row's head and its conversation, as `models.prompt` lays them out: the tail stands before the last user's."""
+    """A row's head and its conversation, as they are served: the tail stands before the last user's."""
     if "profile" in row:
         profile = Profile.model_validate(row["profile"])
         reply = Turn("assistant", renderer.encode(render_profile(profile)))
         return [], [*build_profile_turns(renderer, row["persona"]), reply]
-    card, user = parse_card(row["card"]), UserPersona(**row["user"])
-    head = build_head(renderer.encode, card, user, row.get("extra", ""))
+    head = build_head(renderer.encode, build_scene(row))
     turns = [Turn(message["role"], renderer.encode(message["content"])) for message in row["messages"]]
     if tail := row.get("tail"):
         last_user = max(index for index, turn in enumerate(turns) if turn.role == "user")
         turns.insert(last_user, Turn("system", renderer.encode(tail)))
     return head, turns
+
+
+def build_scene(row: dict[str, Any]) -> Scene:
+    """Who talks with whom in a row that holds a dialogue."""
+    return Scene(parse_card(row["card"]), UserPersona(**row["user"]), row.get("extra", ""))
 
 
 def build_example(renderer: Renderer, row: dict[str, Any]) -> Example:
@@ -66,7 +70,6 @@ def row_texts(rows: Iterable[dict[str, Any]]) -> Iterator[str]:
             yield row["persona"]
             yield render_profile(Profile.model_validate(row["profile"]))
         else:
-            lines = head_lines(parse_card(row["card"]), UserPersona(**row["user"]), row.get("extra", ""))
-            yield from (line.text for line in lines)
+            yield from (message.text for message in head_messages(build_scene(row)))
             for message in row["messages"]:
                 yield message["content"]

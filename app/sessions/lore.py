@@ -1,0 +1,169 @@
+"""A turn's lore: which entries of its lorebooks are told, where, and what the next turn has to know of it.
+
+Rules are compiled once for a card, a set of books and a user, and kept while they are asked for. Matching runs beside
+the event loop: the keys of a hostile book may take half a second to give up on.
+"""
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import anyio.to_thread
+
+from characters.calls import Context
+from characters.card import CharacterCard
+from characters.lore.activation import Activation, activate
+from characters.lore.chat import Chat, Message
+from characters.lore.rule import Defaults, Rulebook
+from characters.lore.rulebook import build_rulebook
+from characters.lore.timing import LoreState
+from characters.lorebook import Lorebook, LorebookError, parse_lorebook
+from models.lore import LoreBlock, build_lore_blocks, frozen_text, outlets
+from models.sections import UserPersona, read_layout
+
+logger = logging.getLogger(__name__)
+
+# A book with the name under which its entries are told apart.
+Books = Sequence[tuple[str, Lorebook]]
+
+# SillyTavern's share of the context.
+BUDGET_SHARE = 0.25
+# More of a chat than this no entry reads.
+SCANNED_MESSAGES = 200
+KEPT_RULEBOOKS = 256
+OWN_BOOK = "character_book"
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the lorebooks say on a turn. `permanent` blocks stand in a session's head from its beginning."""
+
+    blocks: Sequence[LoreBlock] = ()
+    outlets: Mapping[str, str] = field(default_factory=dict)
+    disabled: frozenset[str] = frozenset()
+    state: LoreState = field(default_factory=LoreState)
+    activation: Activation | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def permanent(self) -> list[LoreBlock]:
+        return [block for block in self.blocks if block.part == "head"]
+
+    @property
+    def frozen(self) -> str:
+        """What is written into the history with this turn."""
+        return frozen_text(self.blocks)
+
+
+NOTHING = Told()
+
+
+class Lore:
+    """Tells the lore of turns in a context of `context_tokens`."""
+
+    def __init__(self, count_tokens: Callable[[str], int], context_tokens: int) -> None:
+        self._count_tokens = count_tokens
+        self._defaults = Defaults(token_budget=int(context_tokens * BUDGET_SHARE))
+        # By the identity of card and books, which are kept beside their rules so that it stays theirs.
+        self._rulebooks: OrderedDict[tuple[int, int, str], tuple[CharacterCard, Books, list[Rulebook]]] = OrderedDict()
+
+    async def tell(
+        self,
+        card: CharacterCard,
+        user: UserPersona,
+        books: Books,
+        chat: Chat,
+        *,
+        context: Context,
+        state: LoreState = LoreState(),
+    ) -> Told:
+        """The lore of the turn that answers `chat`'s last message; of no message, what is told on every turn."""
+        if not books and not (card.data.character_book or {}).get("entries"):
+            return NOTHING
+        return await anyio.to_thread.run_sync(partial(self._tell, card, user, books, chat, context, state))
+
+    def _tell(
+        self, card: CharacterCard, user: UserPersona, books: Books, chat: Chat, context: Context, state: LoreState
+    ) -> Told:
+        rulebooks = self._compile(card, user, books)
+        activation = activate(
+            rulebooks,
+            chat,
+            seed=context.seed or "",
+            count_tokens=self._count_tokens,
+            state=state,
+            defaults=self._defaults,
+            expand=lambda text: card.expand(text, user.name, persona=user.persona, context=context),
+        )
+        return Told(
+            build_lore_blocks(activation.fired, read_layout(card)),
+            outlets(activation.fired),
+            activation.disabled,
+            activation.state,
+            activation,
+            tuple(warning for book in rulebooks for warning in book.warnings),
+        )
+
+    def _compile(self, card: CharacterCard, user: UserPersona, books: Books) -> list[Rulebook]:
+        key = (id(card), id(books), user.name)
+        if key not in self._rulebooks:
+            expand = partial(card.expand, user=user.name)
+            named = [*books, *read_own_book(card)]
+            rulebooks = [build_rulebook(book, name, self._defaults, expand) for name, book in named]
+            self._rulebooks[key] = (card, books, rulebooks)
+            while len(self._rulebooks) > KEPT_RULEBOOKS:
+                self._rulebooks.popitem(last=False)
+        self._rulebooks.move_to_end(key)
+        return self._rulebooks[key][2]
+
+
+def read_own_book(card: CharacterCard) -> list[tuple[str, Lorebook]]:
+    """The book inside a card; none where it can't be read, which was said when the card came."""
+    try:
+        book, _ = parse_lorebook(card.data.character_book or {})
+    except LorebookError as error:
+        logger.debug("a card's book is left out: %s", error)
+        return []
+    return [(OWN_BOOK, book)] if book.entries else []
+
+
+def build_chat(
+    card: CharacterCard,
+    user: UserPersona,
+    said: Sequence[tuple[str, str]],
+    *,
+    kept_from: int = 0,
+    greeting: int | None = None,
+    trigger: str = "normal",
+) -> Chat:
+    """The chat as lorebooks read it; `said` are roles and texts, of which the system's are none of theirs."""
+    names = {"user": user.name, "assistant": card.name}
+    spoken = [(role, text) for role, text in said if role in names]
+    scanned = spoken[-SCANNED_MESSAGES:]
+    earlier = spoken[: len(spoken) - len(scanned)]
+    return Chat(
+        [Message("user" if role == "user" else "assistant", text, names[role]) for role, text in scanned],
+        earlier_messages=len(earlier),
+        earlier_replies=sum(role == "assistant" for role, _ in earlier),
+        kept_from=kept_from,
+        greeting=greeting,
+        character=card.data.name,
+        tags=frozenset(card.data.tags),
+        trigger=trigger,
+        sources=_sources(card, user),
+    )
+
+
+def _sources(card: CharacterCard, user: UserPersona) -> dict[str, str]:
+    depth_prompt: Any = card.data.extensions.get("depth_prompt")
+    return {
+        "persona_description": user.persona,
+        "character_description": card.data.description,
+        "character_personality": card.data.personality,
+        "character_depth_prompt": str(depth_prompt.get("prompt", "")) if isinstance(depth_prompt, dict) else "",
+        "scenario": card.data.scenario,
+        "creator_notes": card.data.creator_notes,
+    }
