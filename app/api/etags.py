@@ -1,0 +1,38 @@
+"""ETags of stored records, and what a request's conditions make of them."""
+
+from typing import Annotated
+
+from fastapi import Header
+
+from app.errors import PreconditionError, clipped
+from app.store.records import Record
+
+IfMatch = Annotated[str | None, Header(alias="If-Match")]
+IfNoneMatch = Annotated[str | None, Header(alias="If-None-Match")]
+
+
+def etag(record: Record) -> str:
+    """What stands for this record until its next change."""
+    return f'"{record.revision}"'
+
+
+def check_match(record: Record, if_match: str | None) -> None:
+    """Raise PreconditionError when the client means another state of the record."""
+    if if_match is None or if_match.strip() == "*":
+        return
+    if etag(record) not in _tags(if_match):
+        raise PreconditionError(f"{record.id!r} has the ETag {etag(record)}, not {clipped(if_match)}: read it again")
+
+
+def is_unchanged(record: Record, if_none_match: str | None) -> bool:
+    """Whether the client has this state of the record already."""
+    return if_none_match is not None and (if_none_match.strip() == "*" or etag(record) in _tags(if_none_match))
+
+
+def placed(collection: str, record: Record) -> dict[str, str]:
+    """Headers of a record that was just made: its place and its ETag."""
+    return {"location": f"/{collection}/{record.id}", "etag": etag(record)}
+
+
+def _tags(condition: str) -> list[str]:
+    return [tag.strip().removeprefix("W/") for tag in condition.split(",")]
