@@ -181,7 +181,7 @@ def build_card(profile: Profile, persona: str = "") -> CharacterCard:
     )
 
 
-def slug(name: str) -> str:
-    """An id for a character from its name: lower-case ASCII words joined by dashes; `character` when none is left."""
+def slug(name: str, otherwise: str = "character") -> str:
+    """An id made from a name: lower-case ASCII words joined by dashes; `otherwise` when none is left."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
-    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:48] or "character"
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:48] or otherwise

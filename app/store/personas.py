@@ -1,0 +1,41 @@
+"""Personas in Redis: who users play, and the lorebooks that belong to them."""
+
+import time
+from dataclasses import dataclass, field
+
+import orjson
+from redis.asyncio import Redis
+
+from app.store.records import Records, new_revision
+
+
+@dataclass(frozen=True, slots=True)
+class PersonaRecord:
+    """A stored persona, as `Record` says. `persona` is what the model is told of the user."""
+
+    id: str
+    version: int
+    name: str
+    persona: str = ""
+    lorebook_ids: tuple[str, ...] = ()
+    revision: str = field(default_factory=new_revision)
+    updated: float = field(default_factory=time.time)
+
+    @property
+    def tags(self) -> list[str]:
+        return []
+
+    def dumps(self) -> bytes:
+        return orjson.dumps(self)
+
+    @classmethod
+    def loads(cls, raw: bytes) -> "PersonaRecord":
+        value = orjson.loads(raw)
+        return cls(**value | {"lorebook_ids": tuple(value["lorebook_ids"])})
+
+
+class PersonaStore(Records[PersonaRecord]):
+    """The personas' records."""
+
+    def __init__(self, redis: Redis) -> None:
+        super().__init__(redis, "personas", PersonaRecord, noun="persona")
