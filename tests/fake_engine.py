@@ -8,22 +8,29 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 
 from models.engine import Chunk, EngineDeadError, SamplingParams
 from models.renderer import Renderer, load_renderer
 
+# Characters of a reply in `says` that a chunk holds.
+CHUNK = 50
 TINY = Path(__file__).parent.parent / "models" / "tiny"
 
 
 @dataclass
 class Script:
-    """What the engine says. `hold_after` stops it after so many chunks until `FakeEngine.go` is set."""
+    """What the engine says. `hold_after` stops it after so many chunks until `FakeEngine.go` is set.
+
+    `says` are whole replies, one for each choice that is asked for, over and over; without them it says `words` words.
+    """
 
     words: int = 6
+    says: Sequence[str] = ()
     hold_after: int | None = None
     fail_after: int | None = None
     failure: Exception = field(default_factory=lambda: RuntimeError("no failure was scripted"))
@@ -43,6 +50,8 @@ class FakeEngine:
         self.go = asyncio.Event()
         self.held = asyncio.Event()
         self.prompts: list[list[int]] = []
+        self.params: list[SamplingParams] = []
+        self.replies = 0
         self.running: set[str] = set()
         self.aborted: list[str] = []
         self._error: Exception | None = None
@@ -52,21 +61,31 @@ class FakeEngine:
     ) -> AsyncGenerator[Chunk]:
         script = self.script
         self.prompts.append(prompt_token_ids)
+        self.params.append(params)
         self.running.add(request_id)
-        words = min(script.words, params.max_tokens or script.words)
+        replies = self._replies(script, params)
         finished = False
         try:
-            for number in range(words):
+            for number, texts in enumerate(zip_longest(*replies, fillvalue="")):
                 await self._pace(script, number)
-                text = f"word{number} "
-                yield Chunk(0, text, self.renderer.encode(text))
-            await self._pace(script, words)
+                for index, text in enumerate(texts):
+                    yield Chunk(index, text, self.renderer.encode(text))
+            await self._pace(script, max(map(len, replies)))
             finished = True
-            yield Chunk(0, "", [self.renderer.stop_token_ids[0]], "stop")
+            for index in range(len(replies)):
+                yield Chunk(index, "", [self.renderer.stop_token_ids[0]], "stop")
         finally:
             self.running.discard(request_id)
             if not finished:
                 self.aborted.append(request_id)
+
+    def _replies(self, script: Script, params: SamplingParams) -> list[list[str]]:
+        """The chunks of each choice."""
+        if not script.says:
+            return [[f"word{number} " for number in range(min(script.words, params.max_tokens or script.words))]]
+        first, self.replies = self.replies, self.replies + params.n
+        texts = [script.says[number % len(script.says)] for number in range(first, self.replies)]
+        return [[text[at : at + CHUNK] for at in range(0, len(text), CHUNK)] for text in texts]
 
     async def _pace(self, script: Script, number: int) -> None:
         await asyncio.sleep(script.gap_s)

@@ -18,7 +18,8 @@ from transformers import AutoTokenizer
 from characters.profile import LABELS, SYNTHESIS_LENGTHS, longest_profile_bytes, one_line, profile_json_schema
 from models.engine import Chunk, SamplingParams
 from models.renderer import Renderer, load_renderer
-from models.synthesis.profiles import ProfileTooLong, build_profile_params, build_profile_turns, parse_profile
+from models.synthesis.form import ProfileTooLong
+from models.synthesis.profiles import build_profile_params, build_profile_turns, parse_profile
 from tests.conftest import TINY
 from tests.fake_engine import FakeEngine
 from tests.live import Live, serve_live

@@ -1,146 +1,137 @@
-"""A profile from one line: the turn that writes it under the profile's JSON schema, and its response."""
+"""Characters that the model writes: from a persona, from quotes, from what a card lacks, or from a text about them."""
 
-import re
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import aclosing
+import asyncio
+from functools import partial
 from typing import Any
 
-import orjson
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field
-from starlette.responses import JSONResponse, Response
-from starlette.types import Receive, Scope, Send
+from starlette.responses import Response
 
 from app.api.body import JsonRoute
 from app.api.characters import card_to_wire, to_wire, warnings
 from app.api.deps import CharactersDep, TurnsDep
-from app.api.sse import DONE, STREAM_START, ErrorResponse, TurnResponse
-from app.errors import ApiError, ContextLengthError, InvalidRequestError
+from app.api.profile_stream import ProfileStream, Wire, Written
+from app.api.reading_stream import ReadingStream
+from app.api.sse import ErrorResponse
+from app.api.synthesis_request import SynthesisRequest
+from app.errors import ContextLengthError, InvalidRequestError
 from app.sessions.turn import RunningTurn
 from app.sessions.turns import Turns
-from app.store.characters import CharacterRecord
-from characters.card import CharacterCard, build_card, slug
-from models.synthesis.profiles import ProfileTooLong, build_profile_params, build_profile_turns, parse_profile
+from app.store.characters import CharacterRecord, CharacterStore
+from characters.card import CharacterCard, build_card, parse_card, slug
+from models.engine import SamplingParams
+from models.synthesis.commission import Commission, NothingMissing, from_card, from_persona, from_quotes
+from models.synthesis.form import Form, ProfileTooLong
+from models.synthesis.reading import NameMissing, Reading
 
 router = APIRouter(prefix="/characters", tags=["characters"], route_class=JsonRoute)
 
 TEMPERATURE = 0.8
-# Complete fields of a profile's JSON so far: the decoder writes no quotes and no escapes into a value.
-_FIELD = re.compile(r'"(\w+)":"([^"]*)"')
-
-Save = Callable[[CharacterCard], Awaitable[CharacterRecord | None]]
-Shape = Callable[[CharacterRecord | None, CharacterCard], dict[str, Any]]
-
-
-class SynthesisRequest(BaseModel):
-    """A persona in one line; the same `seed` writes the same character. Null is absent."""
-
-    model_config = ConfigDict(extra="allow")
-
-    persona: str = Field(min_length=1, max_length=1000)
-    seed: int | None = Field(None, ge=0, lt=2**63)
-    temperature: float | None = Field(None, ge=0, le=2)
-    dry_run: bool | None = None
-    stream: bool | None = None
+# Who a card without a name is until it gets one.
+NOBODY = "Somebody"
 
 
 @router.post("/synthesize", response_model=None)
 async def synthesize_character(
     body: SynthesisRequest, request: Request, turns: TurnsDep, characters: CharactersDep
 ) -> Response:
-    """Write a character from a one-line persona; streamed, its fields arrive one by one."""
-    turn = await synthesize(body, turns)
-
-    async def save(card: CharacterCard) -> CharacterRecord | None:
-        return None if body.dry_run else await characters.create_unnamed(CharacterRecord(slug(card.data.name), 1, card))
-
-    return ProfileStream(turn, body, save, request.app.state.respond, shape=synthesized)
-
-
-def synthesized(record: CharacterRecord | None, card: CharacterCard) -> dict[str, Any]:
-    """What clients see of a character that was just written; `id` is null when it wasn't saved."""
-    return to_wire(record) if record else {"id": None, **card_to_wire(card), "version": 0, "warnings": warnings(card)}
-
-
-async def synthesize(body: SynthesisRequest, turns: Turns) -> RunningTurn:
-    """Begin to write the profile. Raises InvalidRequestError for a persona that says nothing or too much."""
-    if not body.persona.strip():
-        raise InvalidRequestError("`persona` is empty", param="persona")
-    engine = turns.engine
-    asked = build_profile_turns(engine.renderer, body.persona)
+    """Write a character from a persona, quotes, half a card or a text; streamed, its fields arrive one by one."""
+    source = body.check()
+    on_error: ErrorResponse = request.app.state.respond
+    shelf = None if body.dry_run else characters
+    if body.text is not None and body.name is not None:
+        return await _read(body.text, body.name, body, turns, shelf, on_error)
+    record = None if body.character_id is None else await characters.get(body.character_id)
     try:
-        params = build_profile_params(
-            len(engine.renderer.render(asked)),
-            engine.max_model_len,
-            temperature=TEMPERATURE if body.temperature is None else body.temperature,
-            seed=body.seed,
-        )
+        commission = _commission(body, record)
+        asked, form = commission.ask(turns.engine.renderer, turns.engine.max_model_len)
+    except NothingMissing as error:
+        raise InvalidRequestError(str(error), param=source, code="nothing_missing") from error
     except ProfileTooLong as error:
-        raise ContextLengthError(str(error), param="persona") from error
-    return await turns.complete(asked, params, endpoint="synthesize")
+        raise ContextLengthError(str(error), param=source) from error
+
+    async def keep(written: Written) -> Wire:
+        made = await Draft(shelf, record).keep(commission.finish(written))
+        return made | {"filled": commission.filled} if commission.filled else made
+
+    turn = await turns.complete(asked, _params(body, form, body.n or 1), endpoint="synthesize")
+    status = 200 if body.dry_run or record else 201
+    return ProfileStream(turn, form, keep, on_error, status=status, streamed=bool(body.stream))
 
 
-class ProfileStream(TurnResponse):
-    """The character as JSON (201, or 200 for a dry run).
+async def _read(
+    text: str, name: str, body: SynthesisRequest, turns: Turns, shelf: CharacterStore | None, on_error: ErrorResponse
+) -> Response:
+    """Begin to read a text. After each piece the character gets a version; the last one has the variations."""
+    engine = turns.engine
+    try:
+        reading = await asyncio.to_thread(Reading, engine.renderer, engine.max_model_len, text, name)
+    except NameMissing as error:
+        raise InvalidRequestError(str(error), param="name", code="name_missing") from error
+    except ProfileTooLong as error:
+        raise ContextLengthError(str(error), param="text") from error
+    draft = Draft(shelf)
 
-    Streamed: a frame `{"field", "value"}` as each field is complete, then the character, then [DONE].
-    """
+    async def ask() -> RunningTurn:
+        asked = await asyncio.to_thread(reading.ask)
+        params = _params(body, reading.form, (body.n or 1) if reading.done else 1)
+        return await turns.complete(asked, params, endpoint="synthesize")
 
-    def __init__(
-        self, turn: RunningTurn, body: SynthesisRequest, save: Save, on_error: ErrorResponse, shape: Shape
-    ) -> None:
-        super().__init__(turn, "", on_error)
-        self._body = body
-        self._save = save
-        self._shape = shape
+    async def keep(_: Written) -> Wire:
+        return await draft.keep(build_card(reading.profile))
 
-    async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            async with self.turn as turn, aclosing(turn.stream()) as chunks:
-                fields = _Fields()
-                async for chunk in chunks:
-                    if self._body.stream and not self.started:
-                        self.started = True
-                        await send(STREAM_START)
-                    for name, value in fields.feed(chunk.text):
-                        if self._body.stream:
-                            await send(_frame({"field": name, "value": value}))
-            record, card = await self._finish()
-        except ApiError as error:
-            await self._fail(error, scope, receive, send, started=self.started)
-            return
-        character = self._shape(record, card)
-        if self.started:
-            await send(_frame(character))
-            await send({"type": "http.response.body", "body": DONE})
-            return
-        location = {"location": f"/characters/{record.id}"} if record else {}
-        response: Response = JSONResponse(character, 201 if record else 200, location)
-        await response(scope, receive, send)
+    async def keep_variation(written: Written) -> Wire:
+        return await Draft(shelf).keep(build_card(reading.profile.model_copy(update=written)))
 
-    async def _finish(self) -> tuple[CharacterRecord | None, CharacterCard]:
-        choice = self.turn.choices[0]
-        try:
-            profile = parse_profile(choice.content)
-        except ValueError as error:
-            raise ApiError("the model wrote no complete profile; nothing was saved", code="synthesis_failed") from error
-        card = build_card(profile, " ".join(self._body.persona.split()))
-        return await self._save(card), card
+    status = 201 if shelf else 200
+    begin = partial(ReadingStream, status=status, streamed=bool(body.stream))
+    return begin(await ask(), reading, ask, keep, keep_variation, on_error)
 
 
-class _Fields:
-    """Tells each field of a profile once, as soon as its value is complete."""
-
-    def __init__(self) -> None:
-        self._text = ""
-        self._read = 0
-
-    def feed(self, text: str) -> Iterator[tuple[str, str]]:
-        self._text += text
-        for match in _FIELD.finditer(self._text, self._read):
-            self._read = match.end()
-            yield match[1], match[2]
+def _commission(body: SynthesisRequest, record: CharacterRecord | None) -> Commission:
+    if body.persona is not None:
+        return from_persona(body.persona, body.name)
+    if body.quotes is not None:
+        return from_quotes(body.quotes, body.name)
+    if record is not None:
+        return from_card(record.card)
+    assert body.card is not None
+    card, named = _parse_half(body.card)
+    return from_card(card, named=named)
 
 
-def _frame(value: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "http.response.body", "body": b"data: " + orjson.dumps(value) + b"\n\n", "more_body": True}
+def _parse_half(card: dict[str, Any]) -> tuple[CharacterCard, bool]:
+    """The card, and whether it has a name."""
+    card = {key: value for key, value in card.items() if key != "id"}
+    data = card.get("data", card)
+    if not isinstance(data, dict) or not _is_blank(data.get("name")):
+        return parse_card(card), True
+    data = {**data, "name": NOBODY}
+    return parse_card({**card, "data": data} if "data" in card else data), False
+
+
+def _is_blank(value: object) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def _params(body: SynthesisRequest, form: Form, n: int) -> SamplingParams:
+    temperature = TEMPERATURE if body.temperature is None else body.temperature
+    return form.params(temperature=temperature, seed=body.seed, n=n)
+
+
+class Draft:
+    """A character as it is written: each time it gets a version more. In a dry run it is stored nowhere."""
+
+    def __init__(self, characters: CharacterStore | None, record: CharacterRecord | None = None) -> None:
+        self._characters = characters
+        self._record = record
+
+    async def keep(self, card: CharacterCard) -> Wire:
+        """The character as clients see it; its `id` is null when it wasn't saved."""
+        if self._characters is None:
+            return {"id": None, **card_to_wire(card), "version": 0, "warnings": warnings(card)}
+        if self._record is None:
+            self._record = await self._characters.create_unnamed(CharacterRecord(slug(card.data.name), 1, card))
+        else:
+            self._record = await self._characters.replace(self._record, card=card)
+        return to_wire(self._record)

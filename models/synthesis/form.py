@@ -12,7 +12,9 @@ from models.engine import Constraint, SamplingParams
 # Bytes a character may take in UTF-8, from all that is written down to Latin, Greek, Cyrillic, Hebrew and Arabic.
 ALPHABETS = (4, 3, 2)
 # What long values are bounded to, from as long as they may be down to a line.
-BOUNDS = (max(SYNTHESIS_LENGTHS.values()), 160, 120, 80)
+BOUNDS = (max(SYNTHESIS_LENGTHS.values()), 160, 120, 80, 40)
+# The share of a text's letters that must be spelled, and how many letters are looked at.
+SPELLED, LOOKED_AT = 0.99, 10_000
 
 
 class ProfileTooLong(ValueError):
@@ -87,24 +89,28 @@ def fit_form(
     *,
     alphabets: Iterable[int] = ALPHABETS,
     bounds: Iterable[int] = BOUNDS[:1],
+    shown: float = 0.0,
 ) -> Form:
     """The first form, in the order of `bounds` and then `alphabets`, whose longest reply fits beside the prompt.
 
-    Raises ProfileTooLong when even the last one doesn't.
+    `shown` is the share of a longest reply that stands in the prompt, too. Raises ProfileTooLong when even the last
+    form doesn't fit.
     """
     forms = [build_form(known, char_bytes, longest) for longest in bounds for char_bytes in alphabets]
     for form in forms:
-        if prompt_tokens + form.longest_tokens <= max_model_len:
+        prompt = prompt_tokens + int(shown * form.longest_tokens)
+        if prompt + form.longest_tokens <= max_model_len:
             return form
     raise ProfileTooLong(
-        f"the prompt takes {prompt_tokens} tokens and a profile up to {forms[-1].longest_tokens}, together more than "
-        f"the context of {max_model_len} tokens"
+        f"the prompt takes {prompt} tokens and a profile up to {form.longest_tokens}, together more than the context "
+        f"of {max_model_len} tokens"
     )
 
 
 def alphabets_for(text: str) -> tuple[int, ...]:
-    """The ALPHABETS that spell every letter of `text`."""
-    widest = max((len(char.encode()) for char in set(text) if char.isalpha()), default=1)
+    """The ALPHABETS that spell the letters of `text`, but for a stray one in a long text."""
+    widths = sorted(len(char.encode()) for char in text[:: len(text) // LOOKED_AT + 1] if char.isalpha())
+    widest = widths[int(SPELLED * len(widths))] if widths else 1
     return tuple(char_bytes for char_bytes in ALPHABETS if char_bytes >= widest)
 
 
