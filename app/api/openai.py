@@ -16,9 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from app.api.body import JsonRoute
+from app.api.channel_stream import open_stream
+from app.api.channels import ChannelFields
 from app.api.deps import CharactersDep, SettingsDep, TurnsDep
-from app.api.sampling import SamplingFields
-from app.api.sse import ChatStream, TurnJson, completion_to_wire
+from app.api.sse import TurnJson, completion_to_wire
 from app.errors import ConflictError, InvalidRequestError, NotFoundError, quoted
 from app.sessions.session import join_instructions, open_session
 from app.sessions.turn import RunningTurn
@@ -66,7 +67,7 @@ class ChatMessage(BaseModel):
         return "\n".join(texts)
 
 
-class ChatRequest(SamplingFields):
+class ChatRequest(ChannelFields):
     """A chat completion request. Unknown fields are accepted and ignored."""
 
     messages: list[ChatMessage] = Field(min_length=1, max_length=MAX_MESSAGES)
@@ -98,8 +99,8 @@ async def create_chat_completion(
     respond = request.app.state.respond
     if body.stream:
         usage = bool(body.stream_options and body.stream_options.include_usage)
-        return ChatStream(turn, model, respond, include_usage=usage)
-    return TurnJson(turn, model, respond, completion_to_wire)
+        return open_stream(turn, model, respond, body.view, include_usage=usage)
+    return TurnJson(turn, model, respond, partial(completion_to_wire, view=body.view))
 
 
 @router.get("/models")

@@ -1,17 +1,21 @@
 """Sessions: open one with a character, talk, and look back."""
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Any
 
+from anyio import to_thread
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse, Response
 
 from app.api.body import JsonRoute
+from app.api.channel_stream import open_stream
+from app.api.channels import ChannelFields, View, content_to_wire
 from app.api.deps import CharactersDep, SessionsDep, SettingsDep, TurnsDep
-from app.api.sampling import SamplingFields
-from app.api.sse import ChatStream, TurnJson, logprobs_to_wire
+from app.api.sse import TurnJson, logprobs_to_wire
 from app.errors import InvalidRequestError, NotFoundError, quoted
-from app.sessions.session import open_session
+from app.sessions.session import Message, open_session
 from app.sessions.turn import RunningTurn
 from characters.card import DEFAULT_USER
 from models.sections import UserPersona, head_text
@@ -37,8 +41,8 @@ class SessionRequest(BaseModel):
     greeting: Annotated[int, Field(ge=0)] | Annotated[str, Field(max_length=20_000)] | None = 0
 
 
-class TurnRequest(SamplingFields):
-    """Sampling for a turn; `n` must be 1."""
+class TurnRequest(ChannelFields):
+    """Sampling for a turn, `n` must be 1, and what is seen of the reply's channels."""
 
     stream: bool | None = None
 
@@ -97,6 +101,7 @@ async def list_messages(
     sessions: SessionsDep,
     after: Annotated[str | None, Query(description="The id of the last message of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 200,
+    channels: Annotated[View, Query(description="What is seen of the replies' thoughts and actions.")] = "show",
 ) -> dict[str, Any]:
     """A page of the active branch, oldest first; pass `next_cursor` as `after` for the next one."""
     branch = (await sessions.get(session_id)).branch()
@@ -106,7 +111,9 @@ async def list_messages(
     start = ids.index(after) + 1 if after is not None else 0
     page = branch[start : start + limit]
     more = start + limit < len(branch)
-    return {"messages": [message.to_wire() for message in page], "next_cursor": page[-1].id if more else None}
+    # A thousand long replies are a second of work.
+    messages = await to_thread.run_sync(_seen, page, channels) if channels != "show" else _seen(page, channels)
+    return {"messages": messages, "next_cursor": page[-1].id if more else None}
 
 
 @router.post("/{session_id}/messages", response_model=None)
@@ -131,22 +138,30 @@ async def regenerate(
     return _answer(await turns.regenerate(session_id, params), body, request)
 
 
+def _seen(messages: Sequence[Message], view: View) -> list[dict[str, Any]]:
+    """The messages, those of the character's with the channels that `view` shows."""
+    return [
+        message.to_wire() | (content_to_wire(message.content, view) if message.role == "assistant" else {})
+        for message in messages
+    ]
+
+
 def _answer(turn: RunningTurn, body: TurnRequest, request: Request) -> Response:
     assert turn.write is not None
     model = turn.write.session.character_id
     if body.stream:
-        return ChatStream(turn, model, request.app.state.respond, include_usage=True)
-    return TurnJson(turn, model, request.app.state.respond, _turn_to_wire)
+        return open_stream(turn, model, request.app.state.respond, body.view, include_usage=True)
+    return TurnJson(turn, model, request.app.state.respond, partial(_turn_to_wire, view=body.view))
 
 
-def _turn_to_wire(answer: TurnJson) -> dict[str, Any]:
+def _turn_to_wire(answer: TurnJson, view: View) -> dict[str, Any]:
     turn = answer.turn
     assert turn.write is not None
     reason = turn.choices[0].finish_reason
     message = {
         "id": turn.write.message_id,
         "role": "assistant",
-        "content": turn.choices[0].content,
+        **content_to_wire(turn.choices[0].content, view),
         "finish_reason": reason,
         **({"logprobs": logprobs_to_wire(turn.choices[0].logprobs)} if turn.choices[0].logprobs else {}),
     }

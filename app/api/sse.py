@@ -17,6 +17,7 @@ import orjson
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from app.api.channels import View, content_to_wire
 from app.errors import ApiError
 from app.sessions.turn import RunningTurn
 from models.engine import Chunk, TokenLogprob
@@ -98,19 +99,19 @@ class ChatStream(TurnResponse):
         super().__init__(turn, model, on_error)
         self._include_usage = include_usage
         self._base = {"id": turn.id, "object": "chat.completion.chunk", "created": self.created, "model": model}
+        self._heads = [self._head(index) for index in range(len(turn.choices))]
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             async with self.turn as turn, aclosing(turn.stream()) as chunks:
-                heads = [self._head(index) for index in range(len(turn.choices))]
                 async for chunk in chunks:
                     body = b""
                     if not self.started:
                         self.started = True
                         await send(STREAM_START)
-                        body = b"".join(map(self._role, range(len(heads))))
+                        body = b"".join(map(self._role, range(len(self._heads))))
                     if chunk.text or chunk.logprobs:
-                        body += heads[chunk.index] + self._delta(chunk)
+                        body += self._delta(chunk)
                     if body:
                         await send({"type": "http.response.body", "body": body, "more_body": True})
             await send({"type": "http.response.body", "body": self._end()})
@@ -122,10 +123,9 @@ class ChatStream(TurnResponse):
         frame = orjson.dumps({**self._base, "choices": [{"index": index, "delta": {"content": ""}}]})
         return b"data: " + frame.removesuffix(b'""}}]}')
 
-    @staticmethod
-    def _delta(chunk: Chunk) -> bytes:
-        """The rest of a content frame."""
-        content = orjson.dumps(chunk.text)
+    def _delta(self, chunk: Chunk) -> bytes:
+        """What is sent for a chunk: a content frame."""
+        content = self._heads[chunk.index] + orjson.dumps(chunk.text)
         if not chunk.logprobs:
             return content + b'},"logprobs":null,"finish_reason":null}]}\n\n'
         logprobs = orjson.dumps(logprobs_to_wire(chunk.logprobs))
@@ -170,12 +170,12 @@ class TurnJson(TurnResponse):
             await JSONResponse(self._shape(self))(scope, receive, send)
 
 
-def completion_to_wire(answer: TurnJson) -> dict[str, Any]:
-    """OpenAI's `chat.completion` object."""
+def completion_to_wire(answer: TurnJson, view: View = "show") -> dict[str, Any]:
+    """OpenAI's `chat.completion` object, with the channels that `view` shows."""
     choices = [
         {
             "index": index,
-            "message": {"role": "assistant", "content": choice.content, "refusal": None},
+            "message": {"role": "assistant", **content_to_wire(choice.content, view), "refusal": None},
             "logprobs": logprobs_to_wire(choice.logprobs) if choice.logprobs else None,
             "finish_reason": finish_reason(choice.finish_reason),
         }

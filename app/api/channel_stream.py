@@ -1,0 +1,50 @@
+"""The frames of a reply whose channels are told apart while it streams.
+
+Speech is `content`, as in any other stream, so a client that knows nothing of channels sees speech alone. With
+`separate`, thoughts and actions are deltas of their own, `{"thought": …}` and `{"action": …}`, each whole, in order.
+"""
+
+from typing import Any
+
+from app.api.channels import View
+from app.api.sse import ChatStream, ErrorResponse
+from app.sessions.turn import RunningTurn
+from models.channels import Listener
+from models.engine import Chunk
+from models.marks import Channel
+
+
+def open_stream(
+    turn: RunningTurn, model: str, on_error: ErrorResponse, view: View, *, include_usage: bool
+) -> ChatStream:
+    """The stream that shows `view`."""
+    if view == "show":
+        return ChatStream(turn, model, on_error, include_usage=include_usage)
+    return ChannelStream(turn, model, on_error, view, include_usage=include_usage)
+
+
+class ChannelStream(ChatStream):
+    """What is held back because it may be a thought or an action still is sent at the latest with the finish reason."""
+
+    def __init__(
+        self, turn: RunningTurn, model: str, on_error: ErrorResponse, view: View, *, include_usage: bool
+    ) -> None:
+        super().__init__(turn, model, on_error, include_usage=include_usage)
+        self._view = view
+        self._listeners = [Listener() for _ in turn.choices]
+
+    def _delta(self, chunk: Chunk) -> bytes:
+        return self._frames(chunk.index, self._listeners[chunk.index].hear(chunk.text))
+
+    def _end(self) -> bytes:
+        held = b"".join(self._frames(index, listener.end()) for index, listener in enumerate(self._listeners))
+        return held + super()._end()
+
+    def _frames(self, index: int, told: list[tuple[Channel, str]]) -> bytes:
+        frames = b""
+        for channel, text in told:
+            if channel == "speech" or self._view == "separate":
+                delta: dict[str, Any] = {"content" if channel == "speech" else channel: text}
+                choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": None}
+                frames += self._frame({"choices": [choice]})
+        return frames
