@@ -21,6 +21,12 @@ def main(arguments: list[str] | None = None) -> int:
     chat.add_argument("--persona", default="", help="one line about you")
     chat.add_argument("--session", help="go on with this session")
     chat.add_argument("--greeting", type=int, default=0, help="which of the character's greetings")
+    chat.add_argument(
+        "--channels",
+        default="show",
+        choices=("show", "separate", "hide"),
+        help="thoughts and actions as they are written (default), set off in another style, or left out",
+    )
     _add_characters(commands.add_parser("characters", help="bring characters from files to a running server, and back"))
     commands.add_parser("keys", help="make an API key")
     chosen = parser.parse_args(arguments)

@@ -15,6 +15,8 @@ from rich.table import Table
 
 from app.settings import Settings
 
+# Signs that follow a word without a space.
+CLOSING = ",.;:!?…)]”’"
 HELP = "Enter sends · /again another reply · /history · /quit (or Ctrl-D)"
 
 
@@ -61,20 +63,29 @@ def _talk(client: httpx.Client, console: Console, chosen: argparse.Namespace) ->
     session = _open(client, chosen)
     name = _name(client, console, session["character_id"])
     console.print(f"{name} · session {session['id']} · {HELP}\n", style="dim", markup=False)
-    for message in session["messages"]:
-        _show(console, name if message["role"] == "assistant" else session["user"]["name"], message["content"])
     path = f"/sessions/{session['id']}"
+    # In order, thoughts and actions stand in the text alone.
+    seen = "hide" if chosen.channels == "hide" else "show"
+    for message in _history(client, path, seen) if seen == "hide" else session["messages"]:
+        _show(console, name if message["role"] == "assistant" else session["user"]["name"], message["content"])
     for line in _lines(session["user"]["name"]):
         if line == "/history":
-            for message in _json(client.get(f"{path}/messages", params={"limit": 1000}))["messages"]:
+            for message in _history(client, path, seen):
                 _show(console, name if message["role"] == "assistant" else session["user"]["name"], message["content"])
             continue
         regenerate = line == "/again"
         try:
-            body: dict[str, Any] = {"stream": True} if regenerate else {"content": line, "stream": True}
+            body = {"stream": True, "channels": chosen.channels} | ({} if regenerate else {"content": line})
             _stream(client, f"{path}/regenerate" if regenerate else f"{path}/messages", body, console, name)
         except ServerError as error:
             console.print(str(error), style="red", markup=False)
+
+
+def _history(client: httpx.Client, path: str, seen: str) -> list[dict[str, Any]]:
+    messages: list[dict[str, Any]] = _json(client.get(f"{path}/messages", params={"limit": 1000, "channels": seen}))[
+        "messages"
+    ]
+    return messages
 
 
 def _open(client: httpx.Client, chosen: argparse.Namespace) -> dict[str, Any]:
@@ -118,6 +129,7 @@ def _stream(client: httpx.Client, path: str, body: dict[str, Any], console: Cons
             response.read()
             _json(response)
         console.print(f"{name}: ", style="bold magenta", markup=False, end="")
+        before = ""
         with suppress(KeyboardInterrupt):
             for line in response.iter_lines():
                 if line.startswith("data: {"):
@@ -125,8 +137,24 @@ def _stream(client: httpx.Client, path: str, body: dict[str, Any], console: Cons
                     if "error" in frame:
                         raise ServerError(frame["error"]["message"])
                     for choice in frame["choices"]:
-                        print(choice["delta"].get("content", ""), end="", flush=True)
+                        before = _say(console, choice["delta"], before)
     print("\n")
+
+
+def _say(console: Console, delta: dict[str, Any], before: str) -> str:
+    """Print a delta, thoughts and actions paler, after one of the kind `before`. Returns the kind of this one."""
+    for kind in ("content", "thought", "action"):
+        if not (text := delta.get(kind)):
+            continue
+        beside = kind != "content"
+        if before and (beside or before != "content") and not text[0].isspace() and text[0] not in CLOSING:
+            print(" ", end="")
+        if beside:
+            console.print(text, style="dim italic", markup=False, end="", soft_wrap=True)
+        else:
+            print(text, end="", flush=True)
+        before = kind
+    return before
 
 
 def _show(console: Console, name: str, text: str) -> None:

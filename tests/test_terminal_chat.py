@@ -18,7 +18,7 @@ async def open_session(live: Live, character: str = "lyra") -> str:
     return session
 
 
-async def talk(live: Live, character: str, session: str, *lines: str) -> int:
+async def talk(live: Live, character: str, session: str, *lines: str, channels: str = "show") -> int:
     """Type `lines` into a chat; returns its exit status."""
     typed: Iterator[str] = iter(lines)
 
@@ -29,7 +29,13 @@ async def talk(live: Live, character: str, session: str, *lines: str) -> int:
             raise EOFError from None
 
     chosen = argparse.Namespace(
-        character=character, session=session, url=str(live.client.base_url), name="User", persona="", greeting=0
+        character=character,
+        session=session,
+        url=str(live.client.base_url),
+        name="User",
+        persona="",
+        greeting=0,
+        channels=channels,
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("builtins.input", type_line)
@@ -76,3 +82,33 @@ async def test_chat_with_an_unknown_session_says_so(
 ) -> None:
     assert await talk(live, "lyra", session) == 1
     assert "there is no" in capsys.readouterr().out
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("channels", "shown"),
+    [
+        ("show", "*waves* Hello (sits), you. [Hm.] *smiles*"),
+        ("separate", "waves Hello sits, you. Hm. smiles"),
+        ("hide", "Hello, you."),
+    ],
+)
+async def test_chat_shows_channels_as_asked(
+    live: Live, capsys: pytest.CaptureFixture[str], channels: str, shown: str
+) -> None:
+    live.engine.script.says = ["*waves* Hello (sits), you. [Hm.] *smiles*"]
+    session = await open_session(live)
+    assert await talk(live, "lyra", session, "Hi.", channels=channels) == 0
+    assert f"Lyra Tamm: {shown}\n" in capsys.readouterr().out
+    assert (await said(live, session))[-1] == live.engine.script.says[0]
+
+
+@pytest.mark.anyio
+async def test_history_hides_channels_too(live: Live, capsys: pytest.CaptureFixture[str]) -> None:
+    live.engine.script.says = ["*waves* Hello."]
+    session = await open_session(live)
+    assert await talk(live, "lyra", session, "Hi.", channels="hide") == 0
+    assert await talk(live, "lyra", session, "/history", channels="hide") == 0
+    out = capsys.readouterr().out
+    assert out.count("Lyra Tamm: Hello.\n") == 3
+    assert "waves" not in out
