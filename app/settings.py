@@ -39,6 +39,8 @@ class Settings(BaseSettings):
     reply_tokens: int = Field(512, ge=1)
     """Longest reply in a session when a request names no `max_tokens`; a quarter of the context at most."""
     max_body_bytes: int = Field(4 * 2**20, ge=1024)
+    max_import_bytes: int = Field(64 * 2**20, ge=1024)
+    """Of a body that brings files: cards, ZIPs of many, pictures."""
     max_concurrent_requests: int = Field(1024, ge=1)
     lease_s: float = Field(15.0, ge=1)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

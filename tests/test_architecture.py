@@ -40,6 +40,11 @@ def test_command_line_starts_without_the_server() -> None:
     assert loaded_by("app.__main__").isdisjoint({*HEAVY, "fastapi", "redis", "uvicorn", "tokenizers"})
 
 
+def test_worker_starts_without_the_server() -> None:
+    modules = loaded_by(*(f"app.worker.{name}" for name in ("pool", "reading", "writing", "pictures")))
+    assert modules.isdisjoint({*HEAVY, "fastapi", "redis", "uvicorn", "tokenizers", "httpx"})
+
+
 def test_characters_know_nothing_above_them() -> None:
     assert loaded_by("characters.card", "characters.library").isdisjoint({"app", "models", "redis", "fastapi", "httpx"})
 

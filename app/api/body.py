@@ -3,7 +3,7 @@
 NaN, lone surrogates, NUL and bottomless nesting are refused here, so that no handler and nothing behind it meets them.
 """
 
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import orjson
@@ -17,6 +17,20 @@ from app.errors import ApiError, BodyTooLargeError, InvalidRequestError
 MAX_DEPTH = 64
 # How much of an oversized body is read and thrown away, so that the client gets to read the answer.
 _DRAIN_FACTOR = 16
+_MOST_DRAINED_BYTES = 128 << 20
+
+
+async def bounded(stream: AsyncIterator[bytes], limit: int) -> AsyncGenerator[bytes]:
+    """The pieces of a body. Raises BodyTooLargeError once they have more than `limit` bytes together."""
+    size = 0
+    async for piece in stream:
+        size += len(piece)
+        if size <= limit:
+            yield piece
+        elif size > limit + min(limit * _DRAIN_FACTOR, _MOST_DRAINED_BYTES):
+            break
+    if size > limit:
+        raise BodyTooLargeError(f"the body has more than {limit} bytes")
 
 
 class JsonRequest(Request):
@@ -34,16 +48,7 @@ class JsonRequest(Request):
     async def body(self) -> bytes:
         if not hasattr(self, "_body"):
             limit: int = self.app.state.settings.max_body_bytes
-            pieces, size = [], 0
-            async for piece in self.stream():
-                size += len(piece)
-                if size <= limit:
-                    pieces.append(piece)
-                elif size > limit * _DRAIN_FACTOR:
-                    break
-            if size > limit:
-                raise BodyTooLargeError(f"the body has more than {limit} bytes")
-            self._body = b"".join(pieces)
+            self._body = b"".join([piece async for piece in bounded(self.stream(), limit)])
         return self._body
 
     async def json(self) -> Any:

@@ -1,22 +1,21 @@
 """Characters: register, list, read, change, delete."""
 
-from collections.abc import Callable
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Body, Header, Query
+from fastapi import APIRouter, Body, Query
 from starlette.responses import JSONResponse, Response
 
 from app.api.body import JsonRoute
 from app.api.deps import CharactersDep
-from app.api.patch import lift_extension, merge_patch
-from app.errors import InvalidRequestError, PreconditionError, clipped
-from app.store.characters import CharacterRecord, CharacterStore
+from app.api.etags import IfMatch, IfNoneMatch, check_match, etag, is_unchanged, placed
+from app.api.ids import check_id
+from app.api.patch import keep_assets, lift_extension, merge_patch
+from app.store.characters import CharacterRecord
 from characters.card import CharacterCard, parse_card, slug
 
 router = APIRouter(prefix="/characters", tags=["characters"], route_class=JsonRoute)
 
-IfMatch = Annotated[str | None, Header(alias="If-Match")]
 # A card is checked by `parse_card`, which knows what people's files look like.
 CardBody = Annotated[dict[str, Any], Body()]
 
@@ -24,14 +23,10 @@ CardBody = Annotated[dict[str, Any], Body()]
 @router.post("", status_code=201, response_model=None)
 async def create_character(body: CardBody, characters: CharactersDep) -> Response:
     """Register a card: V2 or V3 JSON, or the bare `data` object, with an `id` or one made from its name."""
-    character_id = body.pop("id", None)
+    character_id = check_id(body.pop("id", None))
     card = parse_card(body)
     if character_id is None:
         return created(await characters.create_unnamed(CharacterRecord(slug(card.data.name), 1, card)))
-    if not isinstance(character_id, str) or character_id != slug(character_id):
-        raise InvalidRequestError(
-            "`id` is a slug: at most 48 lower-case letters, digits and single dashes", param="id", code="invalid_id"
-        )
     return created(await characters.create(CharacterRecord(character_id, 1, card)))
 
 
@@ -49,25 +44,24 @@ async def list_characters(
 
 
 @router.get("/{character_id}", response_model=None)
-async def read_character(
-    character_id: str,
-    characters: CharactersDep,
-    if_none_match: Annotated[str | None, Header(alias="If-None-Match")] = None,
-) -> Response:
+async def read_character(character_id: str, characters: CharactersDep, if_none_match: IfNoneMatch = None) -> Response:
     """The card as V3 JSON, with its profile, its version and its ETag."""
     record = await characters.get(character_id)
-    if if_none_match is not None and _etag(record) in if_none_match:
-        return Response(status_code=304, headers={"etag": _etag(record)})
-    return JSONResponse(to_wire(record), headers={"etag": _etag(record)})
+    if is_unchanged(record, if_none_match):
+        return Response(status_code=304, headers={"etag": etag(record)})
+    return JSONResponse(to_wire(record), headers={"etag": etag(record)})
 
 
 @router.put("/{character_id}", response_model=None)
 async def replace_character(
     character_id: str, body: CardBody, characters: CharactersDep, if_match: IfMatch = None
 ) -> Response:
-    """Put another card in its place."""
+    """Put another card in its place. Its pictures stay, unless the card says which `assets` it has."""
+    record = await characters.get(character_id)
+    check_match(record, if_match)
     body.pop("id", None)
-    return await _rewrite(character_id, if_match, characters, lambda _: lift_extension(body))
+    card = parse_card(keep_assets(lift_extension(body), record.card) if record.files else lift_extension(body))
+    return _changed(await characters.replace(record, card=card, warnings=()))
 
 
 @router.patch("/{character_id}", response_model=None)
@@ -75,33 +69,24 @@ async def change_character(
     character_id: str, body: CardBody, characters: CharactersDep, if_match: IfMatch = None
 ) -> Response:
     """Merge a patch (RFC 7396) into `data`, `profile` and `persona`; bare card fields go to `data`."""
-    return await _rewrite(character_id, if_match, characters, lambda card: merge_patch(card, body))
-
-
-async def _rewrite(
-    character_id: str,
-    if_match: str | None,
-    characters: CharacterStore,
-    rewrite: Callable[[CharacterCard], dict[str, Any]],
-) -> Response:
     record = await characters.get(character_id)
-    _check(record, if_match)
-    changed = await characters.replace(record, card=parse_card(rewrite(record.card)))
-    return JSONResponse(to_wire(changed), headers={"etag": _etag(changed)})
+    check_match(record, if_match)
+    return _changed(await characters.replace(record, card=parse_card(merge_patch(record.card, body))))
 
 
 @router.delete("/{character_id}", status_code=204, response_model=None)
 async def delete_character(character_id: str, characters: CharactersDep, if_match: IfMatch = None) -> Response:
-    """Delete it; sessions that have begun with it go on."""
+    """Delete it, its versions and pictures; sessions that have begun with it go on."""
     record = await characters.get(character_id)
-    _check(record, if_match)
+    check_match(record, if_match)
     await characters.delete(record)
     return Response(status_code=204)
 
 
 def to_wire(record: CharacterRecord) -> dict[str, Any]:
     """What clients see of a character."""
-    return {"id": record.id, **card_to_wire(record.card), "version": record.version, "warnings": warnings(record.card)}
+    told = [*record.warnings, *warnings(record.card)]
+    return {"id": record.id, **card_to_wire(record.card), "version": record.version, "warnings": told}
 
 
 def card_to_wire(card: CharacterCard) -> dict[str, Any]:
@@ -131,17 +116,8 @@ def warnings(card: CharacterCard) -> list[str]:
 
 def created(record: CharacterRecord) -> Response:
     """201, with the place of the new character."""
-    headers = {"location": f"/characters/{record.id}", "etag": _etag(record)}
-    return Response(orjson.dumps(to_wire(record)), 201, headers, "application/json")
+    return Response(orjson.dumps(to_wire(record)), 201, placed("characters", record), "application/json")
 
 
-def _etag(record: CharacterRecord) -> str:
-    return f'"{record.revision}"'
-
-
-def _check(record: CharacterRecord, if_match: str | None) -> None:
-    if if_match is None or if_match.strip() == "*":
-        return
-    tags = [tag.strip().removeprefix("W/") for tag in if_match.split(",")]
-    if _etag(record) not in tags:
-        raise PreconditionError(f"{record.id!r} has the ETag {_etag(record)}, not {clipped(if_match)}: read it again")
+def _changed(record: CharacterRecord) -> Response:
+    return JSONResponse(to_wire(record), headers={"etag": etag(record)})

@@ -8,10 +8,14 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from app.metrics import Metrics
+from app.sessions.shelf import Shelf
 from app.sessions.turns import Turns
 from app.settings import Settings
 from app.store.characters import CharacterStore
+from app.store.lorebooks import LorebookStore
+from app.store.personas import PersonaStore
 from app.store.sessions import SessionStore
+from app.worker.pool import Worker
 
 
 async def _settings(request: Request) -> Settings:
@@ -29,9 +33,28 @@ async def _characters(request: Request) -> CharacterStore:
     return characters
 
 
+async def _lorebooks(request: Request) -> LorebookStore:
+    lorebooks: LorebookStore = request.app.state.lorebooks
+    return lorebooks
+
+
+async def _personas(request: Request) -> PersonaStore:
+    personas: PersonaStore = request.app.state.personas
+    return personas
+
+
+async def _shelf(request: Request) -> Shelf:
+    return Shelf(request.app.state.lorebooks, request.app.state.personas)
+
+
 async def _sessions(request: Request) -> SessionStore:
     sessions: SessionStore = request.app.state.turns.sessions
     return sessions
+
+
+async def _worker(request: Request) -> Worker:
+    worker: Worker = request.app.state.worker
+    return worker
 
 
 async def _metrics(request: Request) -> Metrics:
@@ -42,5 +65,9 @@ async def _metrics(request: Request) -> Metrics:
 SettingsDep = Annotated[Settings, Depends(_settings)]
 TurnsDep = Annotated[Turns, Depends(_turns)]
 CharactersDep = Annotated[CharacterStore, Depends(_characters)]
+LorebooksDep = Annotated[LorebookStore, Depends(_lorebooks)]
+PersonasDep = Annotated[PersonaStore, Depends(_personas)]
+ShelfDep = Annotated[Shelf, Depends(_shelf)]
 SessionsDep = Annotated[SessionStore, Depends(_sessions)]
+WorkerDep = Annotated[Worker, Depends(_worker)]
 MetricsDep = Annotated[Metrics, Depends(_metrics)]

@@ -49,7 +49,7 @@ def install(app: FastAPI, respond: Callable[[ApiError], Response]) -> None:
         return respond(invalid(error.errors()))
 
     async def on_card(_: Request, error: CardError) -> Response:
-        return respond(InvalidRequestError(str(error), code="invalid_card"))
+        return respond(InvalidRequestError(str(error), code=error.code))
 
     async def on_http(request: Request, error: HTTPException) -> Response:
         if error.status_code == 404:

@@ -10,7 +10,7 @@ CARD_FIELDS = ("data", "profile", "persona")
 def merge_patch(card: CharacterCard, body: dict[str, Any]) -> dict[str, Any]:
     """`card` as JSON with `body` merged into `data`, `profile` and `persona`; bare card fields go to `data`."""
     patch = lift_extension(body if "data" in body else _of_data(body))
-    merged: dict[str, Any] = _merge(card.model_dump(include=set(CARD_FIELDS), exclude_unset=True), patch)
+    merged: dict[str, Any] = merge(card.model_dump(include=set(CARD_FIELDS), exclude_unset=True), patch)
     return merged
 
 
@@ -24,6 +24,15 @@ def lift_extension(body: dict[str, Any]) -> dict[str, Any]:
     return body
 
 
+def keep_assets(body: dict[str, Any], card: CharacterCard) -> dict[str, Any]:
+    """`body` with the assets that `card` has, where it says nothing of any: front-ends of V2 know none."""
+    data = body.get("data", body)
+    if not isinstance(data, dict) or "assets" in data or card.data.assets is None:
+        return body
+    kept = {**data, "assets": card.data.assets}
+    return {**body, "data": kept} if "data" in body else kept
+
+
 def _of_data(body: dict[str, Any]) -> dict[str, Any]:
     """A patch of `data` itself, with profile and persona beside its fields, as in POST."""
     ours: dict[str, Any] = {key: body[key] for key in ("profile", "persona") if key in body}
@@ -31,7 +40,8 @@ def _of_data(body: dict[str, Any]) -> dict[str, Any]:
     return {**ours, "data": {key: item for key, item in body.items() if key not in told}}
 
 
-def _merge(target: Any, patch: Any) -> Any:
+def merge(target: Any, patch: Any) -> Any:
+    """`target` with `patch` merged in: what is null goes, objects are merged, anything else is replaced."""
     if not isinstance(patch, dict):
         return patch
     merged = dict(target) if isinstance(target, dict) else {}
@@ -39,5 +49,5 @@ def _merge(target: Any, patch: Any) -> Any:
         if value is None:
             merged.pop(key, None)
         else:
-            merged[key] = _merge(merged.get(key), value)
+            merged[key] = merge(merged.get(key), value)
     return merged

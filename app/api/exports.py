@@ -1,0 +1,60 @@
+"""Characters as files to take home, in every format that is written."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import quote
+
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Query
+from starlette.responses import FileResponse, Response
+
+from app.api.body import JsonRoute
+from app.api.deps import CharactersDep, WorkerDep
+from app.api.upload import FolderDep
+from app.api.versions import VersionQuery, read_version
+from app.worker.writing import write_export
+from characters.formats.writing import KINDS, Format
+
+router = APIRouter(prefix="/characters", tags=["characters"], route_class=JsonRoute)
+
+# What some system or other allows in no file's name.
+UNSAFE = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]+')
+
+
+@router.get("/{character_id}/export", response_model=None)
+async def export_character(
+    character_id: str,
+    characters: CharactersDep,
+    worker: WorkerDep,
+    folder: FolderDep,
+    target: Annotated[Format, Query(alias="format", description="PNG is drawn where there is no avatar.")] = "png",
+    version: VersionQuery = None,
+) -> Response:
+    """The character as a file that other programs read, and that comes back here unchanged, with its pictures."""
+    record = await read_version(characters, character_id, version)
+    # YAML is text alone.
+    files = {} if target == "yaml" else record.files
+    contents = await characters.files.read_all(record.id, files)
+    await run_sync(_lay_out, folder, contents)
+    written = await worker.run(write_export, record.card, files, folder, target)
+    kind = KINDS[target]
+    headers = {
+        "content-disposition": attachment(record.card.data.name, record.id, kind.suffix),
+        "etag": f'"{record.revision}-{target}"',
+        "cache-control": "private, no-cache",
+        "x-content-type-options": "nosniff",
+    }
+    return FileResponse(folder / written, headers=headers, media_type=kind.media_type)
+
+
+def attachment(name: str, plain: str, suffix: str) -> str:
+    """Content-Disposition (RFC 6266) of a file called `name` where the client knows Unicode, else `plain`."""
+    shown = UNSAFE.sub("_", name).strip(" .")[:100] or plain
+    return f"attachment; filename=\"{plain}.{suffix}\"; filename*=UTF-8''{quote(f'{shown}.{suffix}', safe='')}"
+
+
+def _lay_out(folder: Path, contents: Mapping[str, bytes]) -> None:
+    for name, blob in contents.items():
+        (folder / name).write_bytes(blob)

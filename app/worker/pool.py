@@ -1,0 +1,55 @@
+"""Processes beside the server's, so that no file, however large or hostile, holds up the event loop or takes it along.
+
+They are started when there is work, and run with low priority: whoever is chatting comes first.
+"""
+
+import os
+import signal
+from collections.abc import Callable
+from typing import TypeVar, TypeVarTuple
+
+from anyio import BrokenWorkerProcess, CapacityLimiter, fail_after, to_process
+
+from app.errors import InvalidRequestError, UnavailableError
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+NICENESS = 10
+MOST_WAITING = 128
+# The slowest file that the limits let through takes some seconds on a machine that is busy.
+LIMIT_S = 60.0
+
+
+class Worker:
+    """Runs functions on files, as many at once as half the processors. Open it in the event loop that uses it."""
+
+    def __init__(self, *, most: int | None = None, limit_s: float = LIMIT_S) -> None:
+        self._limiter = CapacityLimiter(most or max(1, (os.cpu_count() or 1) // 2))
+        self._limit_s = limit_s
+
+    async def run(self, function: Callable[[*Ts], T], *arguments: *Ts) -> T:
+        """What `function` returns or raises. It and its arguments are pickled; its module is imported over there.
+
+        A cancel ends the process. Raises UnavailableError when too much is waiting, InvalidRequestError when the file
+        takes too long or more than the process has.
+        """
+        if self._limiter.statistics().tasks_waiting >= MOST_WAITING:
+            raise UnavailableError("too many files wait to be read or written: try again", code="overloaded")
+        async with self._limiter:
+            try:
+                with fail_after(self._limit_s):
+                    return await to_process.run_sync(_run, function, *arguments, cancellable=True)
+            except TimeoutError:
+                told = f"the file takes longer than {self._limit_s:g} s, and was given up"
+                raise InvalidRequestError(told, code="file_too_slow") from None
+            except BrokenWorkerProcess as error:
+                told = "the process that worked on the file has ended before it was done"
+                raise InvalidRequestError(told, code="file_too_heavy") from error
+
+
+def _run(function: Callable[[*Ts], T], *arguments: *Ts) -> T:
+    """In the process: `function`, after everybody else's work. Ctrl-C in a terminal is the server's to answer."""
+    os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return function(*arguments)
