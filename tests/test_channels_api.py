@@ -122,6 +122,20 @@ async def test_completion_shows_channels_as_asked(live: Live, view: str, model: 
 
 
 @pytest.mark.anyio
+async def test_openai_client_reads_the_speech(live: Live) -> None:
+    from openai import AsyncOpenAI  # takes a second to import
+
+    base_url = str(live.client.base_url.join("/v1"))
+    async with AsyncOpenAI(base_url=base_url, api_key="none", max_retries=0, _strict_response_validation=True) as api:
+        ask: dict[str, Any] = HELLO | {"extra_body": {"channels": "separate"}}
+        message = (await api.chat.completions.create(**ask)).choices[0].message
+        chunks = [chunk async for chunk in await api.chat.completions.create(**ask, stream=True)]
+    assert message.content == SPEECH
+    assert (message.model_extra or {}) == BESIDE
+    assert "".join(choice.delta.content or "" for chunk in chunks for choice in chunk.choices) == SPEECH
+
+
+@pytest.mark.anyio
 async def test_each_choice_has_channels_of_its_own(live: Live) -> None:
     live.engine.script.says = [REPLY, "(waves) [Hm.] Hello there.", "Only speech."]
     body = HELLO | {"n": 3, "channels": "separate"}
