@@ -212,6 +212,19 @@ async def live(renderer: Renderer, redis: Redis, redis_url: str) -> AsyncIterato
         yield running
 
 
+@pytest.fixture(scope="module")
+async def running(renderer: Renderer, redis_url: str) -> AsyncIterator[Live]:
+    """The same, shared by a module's tests: a start takes half a second."""
+    async with serve_live(FakeEngine(renderer), redis_url) as shared:
+        yield shared
+
+
+@pytest.fixture
+def emptied(running: Live, redis: Redis) -> Live:
+    """The shared one with nothing in its store, not even the library."""
+    return running
+
+
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"

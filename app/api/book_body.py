@@ -43,7 +43,7 @@ class BookBody:
     file: str = ""
 
     def read(self, name_before: str = "") -> tuple[str | None, StoredBook]:
-        """The id that was chosen, if any, and the book, checked: half a second for the largest.
+        """The id that was chosen, if any, and the book, checked: a second for the largest.
 
         It is called what the request or the book itself says, else `name_before`, else as its file.
         Raises InvalidRequestError.

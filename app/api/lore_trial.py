@@ -1,0 +1,120 @@
+"""A lorebook tried out: what of it is told for a chat, and why the rest isn't."""
+
+import secrets
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Literal
+
+import orjson
+from pydantic import BaseModel, Field
+
+from app.api.book_body import build_book, first
+from app.api.opening import User
+from app.errors import InvalidRequestError
+from app.sessions.lore import BUDGET_SHARE, build_chat
+from app.sessions.shelf import Shelf
+from app.store.characters import CharacterStore
+from app.store.lorebooks import StoredBook
+from characters.calls import Context
+from characters.card import CardData, CardError, CharacterCard
+from characters.formats.document import clean
+from characters.formats.lorebooks import build_lorebook_file
+from characters.lore.activation import activate
+from characters.lore.coercion import Coercion
+from characters.lore.rule import Defaults
+from characters.lore.rulebook import build_rulebook
+from models.engine import Engine
+from models.sections import UserPersona
+
+MAX_MESSAGES = 1000
+MAX_MESSAGE_CHARACTERS = 200_000
+# What macros may make of a book's texts, together; beyond it they are left as they are.
+MAX_WRITTEN = 1 << 24
+# Nobody yet: names in a book stay `{{char}}`, and entries for certain characters don't fire.
+ANYBODY = CharacterCard(data=CardData(name="{{char}}"))
+
+
+class TrialMessage(BaseModel):
+    """One message of the chat. The system's are no lorebook's to read."""
+
+    role: Literal["user", "assistant", "system"]
+    content: str = Field(max_length=MAX_MESSAGE_CHARACTERS)
+
+
+class LoreTrial(BaseModel):
+    """A lorebook, stored or as JSON of any kind, and what it is tried on: one thing said, or a chat.
+
+    `seed` decides all chance; one that is drawn is told, for another try. `character_id` says who speaks, whom entries
+    can be for and whom macros name; only the book that is tried is read.
+    """
+
+    lorebook_id: str | None = Field(None, max_length=200)
+    lorebook: dict[str, Any] | None = None
+    text: str | None = Field(None, max_length=MAX_MESSAGE_CHARACTERS)
+    messages: list[TrialMessage] | None = Field(None, min_length=1, max_length=MAX_MESSAGES)
+    seed: int | str | None = None
+    user: User | None = None
+    character_id: str | None = Field(None, max_length=200)
+
+    async def run(self, engine: Engine, shelf: Shelf, characters: CharacterStore) -> bytes:
+        """`{fired, not_fired, warnings, seed}` as JSON. Raises InvalidRequestError and NotFoundError."""
+        _one_of("lorebook", lorebook_id=self.lorebook_id, lorebook=self.lorebook)
+        _one_of("text", text=self.text, messages=self.messages)
+        stored = None if self.lorebook_id is None else (await shelf.lorebooks.get(self.lorebook_id)).book
+        card = ANYBODY if self.character_id is None else (await characters.get(self.character_id)).card
+        who = self.user or User()
+        user = who.plays(await who.stored(shelf))
+        return await shelf.lorebooks.beside(partial(self._try, engine, stored, card, user))
+
+    def _try(self, engine: Engine, stored: StoredBook | None, card: CharacterCard, user: UserPersona) -> bytes:
+        said = [(one.role, one.content) for one in self.messages or ()] or [("user", self.text or "")]
+        seed = secrets.token_hex(8) if self.seed is None else str(self.seed)
+        defaults = Defaults(token_budget=int(engine.max_model_len * BUDGET_SHARE))
+        kept = stored or _build(self.lorebook)
+        name = self.lorebook_id or kept.name or "lorebook"
+        names = partial(card.expand, user=user.name)
+        rulebook = build_rulebook(kept.read(), name, defaults, _Bounded(names))
+        context = Context(seed=seed, chat=seed, now=datetime.now(UTC).astimezone())
+        told = activate(
+            [rulebook],
+            build_chat(card, user, said),
+            seed=seed,
+            count_tokens=lambda text: len(engine.renderer.encode(text)),
+            defaults=defaults,
+            expand=_Bounded(partial(names, persona=user.persona, context=context)),
+        )
+        warnings = first([*kept.warnings, *rulebook.warnings])
+        return orjson.dumps({**told.to_json(), "warnings": warnings, "seed": seed})
+
+
+class _Bounded:
+    """Macros replaced in one text after another, until they have written enough."""
+
+    def __init__(self, expand: Callable[[str], str]) -> None:
+        self._expand = expand
+        self._left = MAX_WRITTEN
+
+    def __call__(self, text: str) -> str:
+        if self._left <= 0:
+            return text
+        expanded = self._expand(text)
+        self._left -= len(expanded)
+        return expanded
+
+
+def _build(value: dict[str, Any] | None) -> StoredBook:
+    """The book in the request, within the limits of one that is kept."""
+    coercion = Coercion()
+    try:
+        file = build_lorebook_file(clean(value, coercion), coercion)
+        return build_book(file.book, file.warnings)
+    except CardError as error:
+        raise InvalidRequestError(str(error), param="lorebook", code=error.code) from error
+
+
+def _one_of(param: str, **given: object) -> None:
+    """Raise InvalidRequestError unless just one of them is given."""
+    if sum(value is not None for value in given.values()) != 1:
+        one, other = given
+        raise InvalidRequestError(f"give either `{one}` or `{other}`", param=param)

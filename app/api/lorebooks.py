@@ -1,0 +1,177 @@
+"""Lorebooks of their own: register one of any kind, list, read, change, take home, try out."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+from typing import Annotated, Any, Literal
+
+import orjson
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from app.api.body import JsonRoute
+from app.api.book_body import BookBody, receive_book
+from app.api.deps import CharactersDep, LorebooksDep, ShelfDep, TurnsDep
+from app.api.etags import IfMatch, IfNoneMatch, check_match, etag, is_unchanged, placed
+from app.api.lore_trial import LoreTrial
+from app.api.version_pages import VersionCursor, VersionLimit, VersionNumber, page_versions
+from app.store.lorebooks import LorebookRecord, LorebookStore, StoredBook
+from characters.card import slug
+from characters.formats.lorebooks import write_sillytavern, write_v3
+
+router = APIRouter(prefix="/lorebooks", tags=["lorebooks"], route_class=JsonRoute)
+
+# For /docs: bodies are read by hand, for what they hold may be a file.
+ANY_BOOK: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": {"type": "object"}},
+            "image/png": {"schema": {"type": "string", "format": "binary"}},
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "file": {"type": "string", "format": "binary"},
+                        "id": {"type": "string"},
+                        "name": {"type": "string"},
+                    },
+                    "required": ["file"],
+                }
+            },
+        },
+    }
+}
+JSON_PATCH: dict[str, Any] = {"requestBody": {"required": True, "content": {"application/json": {"schema": {}}}}}
+WRITERS = {"v3": write_v3, "sillytavern": write_sillytavern}
+
+
+@router.post("", status_code=201, response_model=None, openapi_extra=ANY_BOOK)
+async def create_lorebook(request: Request, lorebooks: LorebooksDep) -> Response:
+    """Register a book of any kind that stands alone, as JSON or as a file; `id` and `name` may stand beside it."""
+    sent = await receive_book(request)
+    chosen, book = await lorebooks.beside(sent.read)
+    if chosen is None:
+        record = await lorebooks.create_unnamed(LorebookRecord(slug(book.name, "lorebook"), 1, book))
+    else:
+        record = await lorebooks.create(LorebookRecord(chosen, 1, book))
+    return await _answer(lorebooks, record, 201, placed("lorebooks", record))
+
+
+@router.get("")
+async def list_lorebooks(
+    lorebooks: LorebooksDep,
+    q: Annotated[str, Query(max_length=200, description="Part of the name.")] = "",
+    cursor: Annotated[str, Query(max_length=200)] = "",
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> dict[str, Any]:
+    """A page of lorebooks, without their entries; pass `next_cursor` as `cursor` for the next one."""
+    summaries, following = await lorebooks.summaries(after=cursor, limit=limit, query=q)
+    return {"lorebooks": [asdict(summary) for summary in summaries], "next_cursor": following}
+
+
+@router.post("/test", response_model=None)
+async def test_lorebook(body: LoreTrial, turns: TurnsDep, shelf: ShelfDep, characters: CharactersDep) -> Response:
+    """Which entries of a book fire for a text or a chat, and why the others don't."""
+    return Response(await body.run(turns.engine, shelf, characters), media_type="application/json")
+
+
+@router.get("/{lorebook_id}", response_model=None)
+async def read_lorebook(lorebook_id: str, lorebooks: LorebooksDep, if_none_match: IfNoneMatch = None) -> Response:
+    """The book as V3 JSON, with its version and its ETag."""
+    record = await lorebooks.get(lorebook_id)
+    if is_unchanged(record, if_none_match):
+        return Response(status_code=304, headers={"etag": etag(record)})
+    return await _answer(lorebooks, record)
+
+
+@router.put("/{lorebook_id}", response_model=None, openapi_extra=ANY_BOOK)
+async def replace_lorebook(
+    lorebook_id: str, request: Request, lorebooks: LorebooksDep, if_match: IfMatch = None
+) -> Response:
+    """Put another book in its place, of any kind; it keeps its name where that brings none."""
+    return await _rewrite(lorebook_id, request, lorebooks, if_match, lambda sent, book: sent.read(book.name)[1])
+
+
+@router.patch("/{lorebook_id}", response_model=None, openapi_extra=JSON_PATCH)
+async def change_lorebook(
+    lorebook_id: str, request: Request, lorebooks: LorebooksDep, if_match: IfMatch = None
+) -> Response:
+    """Merge a patch (RFC 7396) into `data`; bare fields are the book's own. `entries` is replaced as a whole."""
+    return await _rewrite(lorebook_id, request, lorebooks, if_match, BookBody.patch)
+
+
+async def _rewrite(
+    lorebook_id: str,
+    request: Request,
+    lorebooks: LorebookStore,
+    if_match: str | None,
+    rewrite: Callable[[BookBody, StoredBook], StoredBook],
+) -> Response:
+    record = await lorebooks.get(lorebook_id)
+    check_match(record, if_match)
+    sent = await receive_book(request)
+    book = await lorebooks.beside(partial(rewrite, sent, record.book))
+    return await _answer(lorebooks, await lorebooks.replace(record, book=book))
+
+
+@router.delete("/{lorebook_id}", status_code=204, response_model=None)
+async def delete_lorebook(lorebook_id: str, lorebooks: LorebooksDep, if_match: IfMatch = None) -> Response:
+    """Delete it and its versions; sessions that have begun with it go on."""
+    record = await lorebooks.get(lorebook_id)
+    check_match(record, if_match)
+    await lorebooks.delete(record)
+    return Response(status_code=204)
+
+
+@router.get("/{lorebook_id}/export", response_model=None)
+async def export_lorebook(
+    lorebook_id: str,
+    lorebooks: LorebooksDep,
+    target: Annotated[Literal["v3", "sillytavern"], Query(alias="format")] = "v3",
+) -> Response:
+    """The book as a file: V3's, or SillyTavern's world info."""
+    record = await lorebooks.get(lorebook_id)
+    write = WRITERS[target]
+    blob = await lorebooks.beside(lambda: orjson.dumps(write(record.book.read())))
+    named = {"content-disposition": f'attachment; filename="{record.id}.json"'}
+    return Response(blob, headers=named, media_type="application/json")
+
+
+@router.get("/{lorebook_id}/versions")
+async def list_versions(
+    lorebook_id: str, lorebooks: LorebooksDep, cursor: VersionCursor = None, limit: VersionLimit = 20
+) -> dict[str, Any]:
+    """A page of versions, newest first, without entries; pass `next_cursor` as `cursor` for older ones."""
+    record = await lorebooks.get(lorebook_id)
+    return await page_versions(lorebooks, record, cursor, limit, lambda one: asdict(one.summary()))
+
+
+@router.get("/{lorebook_id}/versions/{version}", response_model=None)
+async def read_version(lorebook_id: str, version: VersionNumber, lorebooks: LorebooksDep) -> Response:
+    """The book as it was."""
+    record = await lorebooks.version(await lorebooks.get(lorebook_id), version)
+    return await _answer(lorebooks, record)
+
+
+@router.post("/{lorebook_id}/versions/{version}/restore", response_model=None)
+async def restore_version(
+    lorebook_id: str, version: VersionNumber, lorebooks: LorebooksDep, if_match: IfMatch = None
+) -> Response:
+    """Make what it was its next version."""
+    record = await lorebooks.get(lorebook_id)
+    check_match(record, if_match)
+    return await _answer(lorebooks, await lorebooks.restore(record, version))
+
+
+async def _answer(
+    lorebooks: LorebookStore, record: LorebookRecord, status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
+    blob = await lorebooks.beside(partial(_to_wire, record))
+    return Response(blob, status, headers or {"etag": etag(record)}, "application/json")
+
+
+def _to_wire(record: LorebookRecord) -> bytes:
+    """What clients see of a lorebook."""
+    book = write_v3(record.book.read())
+    return orjson.dumps({"id": record.id, **book, "version": record.version, "warnings": record.book.warnings})

@@ -1,0 +1,158 @@
+"""Personas: who users play. Registered once, taken up in any session."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Query
+from pydantic import BaseModel, Field, field_validator
+from starlette.responses import JSONResponse, Response
+
+from app.api.body import JsonRoute
+from app.api.deps import LorebooksDep, PersonasDep
+from app.api.etags import IfMatch, IfNoneMatch, check_match, etag, is_unchanged, placed
+from app.api.ids import check_id
+from app.api.patch import merge
+from app.api.version_pages import VersionCursor, VersionLimit, VersionNumber, page_versions
+from app.sessions.books import MAX_BOOKS, check_books
+from app.store.lorebooks import LorebookStore
+from app.store.personas import PersonaRecord, PersonaStore
+from characters.card import slug
+
+router = APIRouter(prefix="/personas", tags=["personas"], route_class=JsonRoute)
+
+
+class PersonaBody(BaseModel):
+    """A persona as clients write it; `persona` is what characters know of the user."""
+
+    name: str = Field(min_length=1, max_length=100)
+    persona: str = Field("", max_length=8000)
+    lorebook_ids: list[Annotated[str, Field(max_length=200)]] = Field([], max_length=MAX_BOOKS)
+
+    @field_validator("name")
+    @classmethod
+    def _says_something(cls, name: str) -> str:
+        if not name.strip():
+            raise ValueError("a persona needs a name")
+        return name.strip()
+
+    def fields(self) -> dict[str, Any]:
+        """The record's own."""
+        return {"name": self.name, "persona": self.persona, "lorebook_ids": tuple(dict.fromkeys(self.lorebook_ids))}
+
+
+class NewPersona(PersonaBody):
+    """One to register, under an id of the client's or one made from its name."""
+
+    id: str | None = None
+
+
+# Of a patch, which is checked once it is merged.
+PatchBody = Annotated[dict[str, Any], Body()]
+
+
+@router.post("", status_code=201, response_model=None)
+async def create_persona(body: NewPersona, personas: PersonasDep, lorebooks: LorebooksDep) -> Response:
+    """Register a persona, with an `id` or one made from its name."""
+    chosen = check_id(body.id)
+    await check_books(lorebooks, body.lorebook_ids)
+    record = PersonaRecord(chosen or slug(body.name, "persona"), 1, **body.fields())
+    record = await (personas.create(record) if chosen else personas.create_unnamed(record))
+    return JSONResponse(to_wire(record), 201, placed("personas", record))
+
+
+@router.get("")
+async def list_personas(
+    personas: PersonasDep,
+    q: Annotated[str, Query(max_length=200, description="Part of the name.")] = "",
+    cursor: Annotated[str, Query(max_length=200)] = "",
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> dict[str, Any]:
+    """A page of personas; pass `next_cursor` as `cursor` for the next one."""
+    records, following = await personas.search(after=cursor, limit=limit, query=q)
+    return {"personas": [to_wire(record) for record in records], "next_cursor": following}
+
+
+@router.get("/{persona_id}", response_model=None)
+async def read_persona(persona_id: str, personas: PersonasDep, if_none_match: IfNoneMatch = None) -> Response:
+    """The persona, with its version and its ETag."""
+    record = await personas.get(persona_id)
+    if is_unchanged(record, if_none_match):
+        return Response(status_code=304, headers={"etag": etag(record)})
+    return _answer(record)
+
+
+@router.put("/{persona_id}", response_model=None)
+async def replace_persona(
+    persona_id: str, body: PersonaBody, personas: PersonasDep, lorebooks: LorebooksDep, if_match: IfMatch = None
+) -> Response:
+    """Put another persona in its place."""
+    record = await personas.get(persona_id)
+    check_match(record, if_match)
+    return _answer(await _rewrite(record, body, personas, lorebooks))
+
+
+@router.patch("/{persona_id}", response_model=None)
+async def change_persona(
+    persona_id: str, body: PatchBody, personas: PersonasDep, lorebooks: LorebooksDep, if_match: IfMatch = None
+) -> Response:
+    """Merge a patch (RFC 7396) into it."""
+    record = await personas.get(persona_id)
+    check_match(record, if_match)
+    changed = PersonaBody.model_validate(merge(to_wire(record), body))
+    return _answer(await _rewrite(record, changed, personas, lorebooks))
+
+
+async def _rewrite(
+    record: PersonaRecord, body: PersonaBody, personas: PersonaStore, lorebooks: LorebookStore
+) -> PersonaRecord:
+    """The next version. A lorebook that it had already may be gone by now, and is no reason to refuse."""
+    await check_books(lorebooks, [one for one in body.lorebook_ids if one not in record.lorebook_ids])
+    return await personas.replace(record, **body.fields())
+
+
+@router.delete("/{persona_id}", status_code=204, response_model=None)
+async def delete_persona(persona_id: str, personas: PersonasDep, if_match: IfMatch = None) -> Response:
+    """Delete it and its versions; sessions that have begun with it go on."""
+    record = await personas.get(persona_id)
+    check_match(record, if_match)
+    await personas.delete(record)
+    return Response(status_code=204)
+
+
+@router.get("/{persona_id}/versions")
+async def list_versions(
+    persona_id: str, personas: PersonasDep, cursor: VersionCursor = None, limit: VersionLimit = 20
+) -> dict[str, Any]:
+    """A page of versions, newest first; pass `next_cursor` as `cursor` for older ones."""
+    return await page_versions(personas, await personas.get(persona_id), cursor, limit, to_wire)
+
+
+@router.get("/{persona_id}/versions/{version}")
+async def read_version(persona_id: str, version: VersionNumber, personas: PersonasDep) -> dict[str, Any]:
+    """The persona as it was."""
+    return to_wire(await personas.version(await personas.get(persona_id), version))
+
+
+@router.post("/{persona_id}/versions/{version}/restore", response_model=None)
+async def restore_version(
+    persona_id: str, version: VersionNumber, personas: PersonasDep, if_match: IfMatch = None
+) -> Response:
+    """Make what it was its next version."""
+    record = await personas.get(persona_id)
+    check_match(record, if_match)
+    return _answer(await personas.restore(record, version))
+
+
+def to_wire(record: PersonaRecord) -> dict[str, Any]:
+    """What clients see of a persona."""
+    return {
+        "id": record.id,
+        "name": record.name,
+        "persona": record.persona,
+        "lorebook_ids": list(record.lorebook_ids),
+        "version": record.version,
+        "updated": int(record.updated),
+    }
+
+
+def _answer(record: PersonaRecord) -> Response:
+    return JSONResponse(to_wire(record), headers={"etag": etag(record)})
