@@ -9,7 +9,21 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
 
-from app.api import characters, failure, openai, ops, synthesis
+from app.api import (
+    characters,
+    exports,
+    failure,
+    imports,
+    inspector,
+    lorebooks,
+    openai,
+    opening,
+    ops,
+    personas,
+    pictures,
+    synthesis,
+    versions,
+)
 from app.api import sessions as sessions_api
 from app.metrics import Metrics
 from app.security import ApiKeys, LocalOnly
@@ -19,7 +33,10 @@ from app.settings import Settings
 from app.store.characters import CharacterStore
 from app.store.connection import connect
 from app.store.embedded import embedded_redis
+from app.store.lorebooks import LorebookStore
+from app.store.personas import PersonaStore
 from app.store.sessions import SessionStore
+from app.worker.pool import Worker
 from characters.library import load_library
 from models.engine import Engine
 from models.vllm_engine import open_vllm_engine
@@ -74,8 +91,10 @@ def create_app(settings: Settings, open_engine: OpenEngine = open_engine) -> Fas
             turns = Turns(
                 engine, sessions, app.state.metrics, running, characters=store, reply_tokens=settings.reply_tokens
             )
+            app.state.worker = Worker()
             stack.callback(asyncio.create_task(running.keep_leases(settings.lease_s / 3)).cancel)
             stack.push_async_callback(running.drain, DRAIN_S)
+            app.state.lorebooks, app.state.personas = LorebookStore(redis), PersonaStore(redis)
             app.state.redis, app.state.characters, app.state.turns = redis, store, turns
             # What start-up has made stays: the collector needn't look at it again, nor after every few tokens.
             gc.collect()
@@ -90,7 +109,19 @@ def create_app(settings: Settings, open_engine: OpenEngine = open_engine) -> Fas
     app.state.metrics = Metrics()
     app.state.respond = failure.responder(app.state.metrics)
     failure.install(app, app.state.respond)
-    for router in (openai.router, synthesis.router, characters.router, sessions_api.router, ops.router):
+    of_things = (
+        characters.router,
+        versions.router,
+        pictures.router,
+        imports.router,
+        exports.router,
+        inspector.router,
+        lorebooks.router,
+        personas.router,
+        opening.router,
+        sessions_api.router,
+    )
+    for router in (openai.router, synthesis.router, *of_things, ops.router):
         app.include_router(router)
     if settings.api_keys:
         app.add_middleware(ApiKeys, keys=settings.api_keys)

@@ -18,10 +18,11 @@ from starlette.responses import Response
 from app.api.body import JsonRoute
 from app.api.channel_stream import open_stream
 from app.api.channels import ChannelFields
-from app.api.deps import CharactersDep, SettingsDep, TurnsDep
+from app.api.deps import CharactersDep, SettingsDep, ShelfDep, TurnsDep
 from app.api.sse import TurnJson, completion_to_wire
 from app.errors import ConflictError, InvalidRequestError, NotFoundError, quoted
 from app.sessions.session import join_instructions, open_session
+from app.sessions.shelf import Shelf
 from app.sessions.turn import RunningTurn
 from app.sessions.turns import Turns
 from app.store.characters import CharacterRecord, CharacterStore
@@ -83,6 +84,7 @@ async def create_chat_completion(
     turns: TurnsDep,
     characters: CharactersDep,
     settings: SettingsDep,
+    shelf: ShelfDep,
     session_id: Annotated[str | None, Header(alias="X-Session-Id")] = None,
 ) -> Response:
     """Answer a conversation, as a character or as the raw model."""
@@ -92,9 +94,9 @@ async def create_chat_completion(
     params = await body.to_params(turns, temperature=settings.temperature)
     character = await _character(body.model, turns, characters)
     if session_id:
-        turn = await _turn_in_session(session_id, character, lines, params, turns)
+        turn = await _turn_in_session(session_id, character, lines, params, turns, shelf)
     else:
-        turn = await _turn_of_client(character, lines, params, turns)
+        turn = await _turn_of_client(character, lines, params, turns, shelf)
     model = character.id if character else turns.engine.model_id
     respond = request.app.state.respond
     if body.stream:
@@ -155,7 +157,7 @@ async def _character(model: str | None, turns: Turns, characters: CharacterStore
 
 
 async def _turn_of_client(
-    character: CharacterRecord | None, lines: list[Line], params: SamplingParams, turns: Turns
+    character: CharacterRecord | None, lines: list[Line], params: SamplingParams, turns: Turns, shelf: Shelf
 ) -> RunningTurn:
     """A turn on the history that the client sent; without a character its messages are all there is."""
     renderer = turns.engine.renderer
@@ -165,11 +167,16 @@ async def _turn_of_client(
         return await turns.complete([Turn(line.role, renderer.encode(line.text)) for line in lines], params)
     first = _first_said(lines)
     scene = Scene(character.card, extra=_instructions(lines[:first]), layout=read_layout(character.card))
-    return await turns.answer(scene, lines[first:], params)
+    return await turns.answer(scene, lines[first:], params, await shelf.books(character.card))
 
 
 async def _turn_in_session(
-    session_id: str, character: CharacterRecord | None, lines: list[Line], params: SamplingParams, turns: Turns
+    session_id: str,
+    character: CharacterRecord | None,
+    lines: list[Line],
+    params: SamplingParams,
+    turns: Turns,
+    shelf: Shelf,
 ) -> RunningTurn:
     """A turn of a session that the server keeps; opened here when it is new, with what was said before."""
     if not SESSION_ID.fullmatch(session_id):
@@ -205,6 +212,7 @@ async def _turn_in_session(
         greeting=None,
         extra=_instructions(lines[: _first_said(lines)]),
         session_id=session_id,
+        books=await shelf.books(character.card),
         past=[(line.role, line.text) for line in lines[:last] if line.role != "system"],
     )
     session = await turns.with_lore(session)

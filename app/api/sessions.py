@@ -1,4 +1,4 @@
-"""Sessions: open one with a character, talk, and look back."""
+"""Sessions: talk with a character, and look back."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -6,39 +6,19 @@ from typing import Annotated, Any
 
 from anyio import to_thread
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, Field
-from starlette.responses import JSONResponse, Response
+from pydantic import Field
+from starlette.responses import Response
 
 from app.api.body import JsonRoute
 from app.api.channel_stream import open_stream
 from app.api.channels import ChannelFields, View, content_to_wire
-from app.api.deps import CharactersDep, SessionsDep, SettingsDep, TurnsDep
+from app.api.deps import SessionsDep, SettingsDep, TurnsDep
 from app.api.sse import TurnJson, logprobs_to_wire
 from app.errors import InvalidRequestError, NotFoundError, quoted
-from app.sessions.session import Message, open_session
+from app.sessions.session import Message
 from app.sessions.turn import RunningTurn
-from characters.card import DEFAULT_USER
-from models.sections import UserPersona, head_text
 
 router = APIRouter(prefix="/sessions", tags=["sessions"], route_class=JsonRoute)
-
-
-class User(BaseModel):
-    """Who the user plays. Null is absent."""
-
-    name: str | None = Field(None, min_length=1, max_length=100)
-    persona: str | None = Field(None, max_length=8000)
-
-    def plays(self) -> UserPersona:
-        return UserPersona((self.name or "").strip() or DEFAULT_USER, self.persona or "")
-
-
-class SessionRequest(BaseModel):
-    """A session to open: `greeting` is the number of one of the card's, a text of your own, or null for none."""
-
-    character_id: str
-    user: User | None = None
-    greeting: Annotated[int, Field(ge=0)] | Annotated[str, Field(max_length=20_000)] | None = 0
 
 
 class TurnRequest(ChannelFields):
@@ -51,23 +31,6 @@ class MessageRequest(TurnRequest):
     """What the user says."""
 
     content: str = Field(max_length=200_000)
-
-
-@router.post("", status_code=201, response_model=None)
-async def create_session(
-    body: SessionRequest, turns: TurnsDep, sessions: SessionsDep, characters: CharactersDep
-) -> Response:
-    """Open a session; the character's greeting is its first message."""
-    record = await characters.get(body.character_id)
-    user = (body.user or User()).plays()
-    turns.check_length(head_text(record.card, user), record.card.data.mes_example)
-    session = open_session(record, user, turns.engine.renderer, greeting=body.greeting)
-    session = await turns.with_lore(session)
-    turns.check_opening(session)
-    session = await sessions.create(session)
-    messages = [message.to_wire() for message in session.branch()]
-    wire = session.to_wire() | {"messages": messages}
-    return JSONResponse(wire, 201, {"location": f"/sessions/{session.id}"})
 
 
 @router.get("")

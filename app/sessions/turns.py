@@ -6,12 +6,13 @@ and commits.
 """
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache, partial
 from hashlib import blake2b
+from typing import Any
 
 import anyio
 
@@ -53,7 +54,7 @@ class Plan:
     """
 
     added: list[Message]
-    parent: str
+    parent: str | None
     instructions: str = ""
     trigger: str = "normal"
 
@@ -119,8 +120,7 @@ class Turns:
                     f"the session {quoted(session_id)} is with {session.character_id!r}, not {character_id!r}",
                     param="model",
                 )
-            said = Message(new_id("msg"), session.tip, "user", content, self.engine.renderer.encode(content.strip()))
-            return Plan([said], said.id, session.instructions(system))
+            return self.plan_message(session, content, system)
 
         return await self._begin(session_id, plan, params, endpoint, prefill)
 
@@ -197,6 +197,31 @@ class Turns:
         chat = build_chat(session.card, session.user, [])
         return (await self.lore.tell(session.card, session.user, session.books, chat, context=context)).permanent
 
+    def plan_message(self, session: Session, content: str, system: Sequence[str] = ()) -> Plan:
+        """The turn that answers a message of the user's. `system` as of `reply`."""
+        said = Message(new_id("msg"), session.tip, "user", content, self.engine.renderer.encode(content.strip()))
+        return Plan([said], said.id, session.instructions(system))
+
+    async def change(self, session_id: str, make_changes: Callable[[Session], Awaitable[dict[str, Any]]]) -> Session:
+        """Change fields of a session between two turns, and write its head anew. Raises SessionBusyError in one."""
+        async with self._taken(session_id) as (session, lease):
+            changed = replace(session, **await make_changes(session))
+            changed = changed.reheaded(self.engine.renderer, await self._permanent(changed))
+            self.check_opening(changed)
+            return await self.sessions.commit(changed, [], tip=changed.tip, window=changed.window, lease=lease)
+
+    @asynccontextmanager
+    async def _taken(self, session_id: str) -> AsyncIterator[tuple[Session, str]]:
+        """The session under a lease, given back when the body fails; else the body's commit gives it back."""
+        lease = new_id("lease")
+        session = await self.sessions.acquire(session_id, lease)
+        try:
+            yield await self.renew(session), lease
+        except BaseException:
+            with anyio.CancelScope(shield=True), suppress(UnavailableError):
+                await self.sessions.release(session_id, lease)
+            raise
+
     async def prepare(self, session: Session, plan: Plan) -> Setup:
         """What the turn of `plan` says beside the history, its lore told; frozen lore is added to the plan."""
         history = [*session.branch(None if plan.added else plan.parent), *plan.added]
@@ -230,41 +255,39 @@ class Turns:
         self._admit()
         if params.n != 1:
             raise InvalidRequestError("a session's turn has one reply: `n` must be 1", param="n")
-        lease = new_id("lease")
-        session = await self.sessions.acquire(session_id, lease)
-        try:
-            renderer = self.engine.renderer
-            session = await self._renew(session)
+        async with self._taken(session_id) as (session, lease):
             setup = await self.prepare(session, make_plan(session))
-            plan, history, scene = setup.plan, setup.history, setup.scene
-            prefill_ids = renderer.encode(prefill) if prefill else []
-            turns = as_turns(history) + ([Turn("assistant", prefill_ids)] if prefill else [])
-            ids = [message.id for message in history]
-            start = ids.index(session.window) if session.window in ids else 0
-            inserted = build_insertions(renderer.encode, scene)
-            head = session.head if scene.layout == "cache" else build_head(renderer.encode, scene)
             params = params if params.max_tokens else replace(params, max_tokens=self._reply_tokens)
-            build = partial(build_prompt, renderer, head, turns, inserted=inserted, start=start)
-            prompt, params = self._build(build, params)
-        except BaseException:
-            with anyio.CancelScope(shield=True), suppress(UnavailableError):
-                await self.sessions.release(session_id, lease)
-            raise
-        window = ids[prompt.start] if prompt.start else None
+            prefill_ids = self.engine.renderer.encode(prefill) if prefill else []
+            prompt, params = self.lay_out(session, setup, params, prefill_ids)
+        plan = setup.plan
+        assert plan.parent is not None
+        window = setup.history[prompt.start].id if prompt.start else None
+        state = build_state(setup.told.state, setup.scene.context)
         write = SessionWrite(
-            session,
-            lease,
-            plan.added,
-            plan.parent,
-            window,
-            new_id("msg"),
-            prefill,
-            prefill_ids,
-            build_state(setup.told.state, scene.context),
+            session, lease, plan.added, plan.parent, window, new_id("msg"), prefill, prefill_ids, state
         )
         return RunningTurn(self, prompt.token_ids, params, endpoint, started, write)
 
-    async def _renew(self, session: Session) -> Session:
+    def lay_out(
+        self,
+        session: Session,
+        setup: Setup,
+        params: SamplingParams = SamplingParams(),
+        prefill_ids: Sequence[int] = (),
+    ) -> tuple[Prompt, SamplingParams]:
+        """The turn's prompt, and its sampling with the room that is left. Raises ContextLengthError."""
+        encode, scene = self.engine.renderer.encode, setup.scene
+        turns = as_turns(setup.history) + ([Turn("assistant", prefill_ids)] if prefill_ids else [])
+        ids = [message.id for message in setup.history]
+        start = ids.index(session.window) if session.window in ids else 0
+        head = session.head if scene.layout == "cache" else build_head(encode, scene)
+        inserted = build_insertions(encode, scene)
+        return self._build(
+            partial(build_prompt, self.engine.renderer, head, turns, inserted=inserted, start=start), params
+        )
+
+    async def renew(self, session: Session) -> Session:
         """The session under this model's vocabulary, with its character as it is now where it follows that."""
         renderer = self.engine.renderer
         if session.follows:

@@ -1,0 +1,43 @@
+"""The inspector: what the model is shown of a character, block by block."""
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+
+from app.api.deps import CharactersDep, SessionsDep, ShelfDep, TurnsDep
+from app.errors import InvalidRequestError, quoted
+from app.sessions.inspection import inspect_prompt
+from app.sessions.session import open_session
+from models.sections import UserPersona
+
+router = APIRouter(prefix="/characters", tags=["characters"])
+
+
+@router.get("/{character_id}/prompt")
+async def read_prompt(
+    character_id: str,
+    characters: CharactersDep,
+    sessions: SessionsDep,
+    shelf: ShelfDep,
+    turns: TurnsDep,
+    session: Annotated[str | None, Query(description="A session with the character; without, one that begins.")] = None,
+    text: Annotated[str, Query(max_length=20_000, description="What the user says next.")] = "",
+) -> dict[str, Any]:
+    """The prompt of the next turn: `{blocks: [{name, part, role, text, tokens}], warnings, …}`."""
+    turns.check_length(text)
+    record = await characters.get(character_id)
+    if session is None:
+        user = UserPersona()
+        opened = open_session(record, user, turns.engine.renderer, books=await shelf.books(record.card))
+        opened = await turns.with_lore(opened)
+    else:
+        opened = await sessions.get(session)
+        if opened.character_id != character_id:
+            told = f"the session {quoted(session)} is with {opened.character_id!r}, not {character_id!r}"
+            raise InvalidRequestError(told, param="session")
+    inspection = asdict(await inspect_prompt(turns, opened, text))
+    if not opened.follows and opened.revision != record.revision:
+        pinned = f"the session keeps version {opened.character_version} of the character, which has {record.version}"
+        inspection["warnings"].append(pinned)
+    return inspection

@@ -1,0 +1,121 @@
+"""A prompt taken apart: each block with its place and its tokens, and what of it costs more than it needs to."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from app.errors import ContextLengthError
+from app.sessions.session import Session
+from app.sessions.turns import Plan, Setup, Turns
+from characters.lore.activation import Part
+from characters.lore.reason import Reason
+from characters.macros import is_volatile
+from models.renderer import Role
+from models.sections import Message as Piece
+from models.sections import closing_messages, head_messages
+
+# Shares of the context from on which a part is worth a word.
+LARGE_HEAD, LARGE_EXAMPLES = 0.5, 0.25
+HEAD_FIELDS = ("system_prompt", "description", "personality", "scenario", "mes_example")
+
+
+@dataclass(frozen=True, slots=True)
+class PromptBlock:
+    """A piece of the prompt. `tokens` are its content's, without the template's glue."""
+
+    name: str
+    part: Part
+    role: Role
+    text: str
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """The blocks in the prompt's order; `lore` is what fired and what didn't, with reasons."""
+
+    blocks: list[PromptBlock]
+    warnings: list[str]
+    prompt_tokens: int
+    max_model_len: int
+    lore: dict[str, Any]
+
+
+async def inspect_prompt(turns: Turns, session: Session, said: str) -> Inspection:
+    """The prompt of the session's next turn, if the user says `said`; nothing is written, and nothing is generated."""
+    session = await turns.renew(session)
+    setup = await turns.prepare(session, turns.plan_message(session, said) if said else Plan([], session.tip))
+    scene, engine = setup.scene, turns.engine
+    try:
+        prompt, _ = turns.lay_out(session, setup)
+        prompt_tokens, start, refused = len(prompt.token_ids), prompt.start, []
+    except ContextLengthError as error:
+        prompt_tokens, start, refused = 0, 0, [error.message]
+    head = _blocks(turns, _head(session, setup), "head")
+    history = [
+        PromptBlock(f"message {message.id}", "history", message.role, message.content, len(message.token_ids))
+        for message in setup.history[start:]
+    ]
+    blocks = [*head, *_placed(turns, history, closing_messages(scene))]
+    activation = setup.told.activation
+    return Inspection(
+        blocks,
+        [*refused, *_warnings(turns, session, setup, head, start)],
+        prompt_tokens,
+        engine.max_model_len,
+        activation.to_json() if activation else {"fired": [], "not_fired": []},
+    )
+
+
+def _head(session: Session, setup: Setup) -> Sequence[Piece]:
+    """The head as blocks; a session's own is what it was when it began, with the lore that is always told."""
+    if setup.scene.layout == "compat":
+        return head_messages(setup.scene)
+    return head_messages(session.scene(lore=setup.told.permanent))
+
+
+def _blocks(turns: Turns, messages: Sequence[Piece], part: Part) -> list[PromptBlock]:
+    encode = turns.engine.renderer.encode
+    return [
+        PromptBlock(block.name, part, message.role, block.text, len(encode(block.text)))
+        for message in messages
+        for block in message.blocks
+    ]
+
+
+def _placed(turns: Turns, history: list[PromptBlock], closing: Sequence[Piece]) -> list[PromptBlock]:
+    """The history with what is inserted among it, as `models.prompt.Layout` places it."""
+    last_user = max((index for index, block in enumerate(history) if block.role == "user"), default=len(history))
+    inserted: dict[int, list[PromptBlock]] = {}
+    for message in closing:
+        place = last_user if message.depth is None else max(0, len(history) - message.depth)
+        part: Part = "history" if message.depth else "tail"
+        inserted.setdefault(place, []).extend(_blocks(turns, [message], part))
+    placed: list[PromptBlock] = []
+    for index in range(len(history) + 1):
+        placed += [*inserted.get(index, []), *history[index : index + 1]]
+    return placed
+
+
+def _warnings(turns: Turns, session: Session, setup: Setup, head: Sequence[PromptBlock], start: int) -> list[str]:
+    context, told = turns.engine.max_model_len, setup.told
+    head_tokens = sum(block.tokens for block in head)
+    example_tokens = sum(block.tokens for block in head if block.name.startswith("example"))
+    volatile = [name for name in HEAD_FIELDS if is_volatile(getattr(session.card.data, name))]
+    dropped = sum(one.reason is Reason.BUDGET for one in told.activation.not_fired) if told.activation else 0
+    costly = [block.name for block in told.blocks if setup.scene.layout == "compat" and block.part == "head"]
+    return [
+        *(f"{name}: its macros of time and chance are evaluated once, when a session begins" for name in volatile),
+        *_if(head_tokens > LARGE_HEAD * context, f"the head takes {head_tokens} of {context} tokens of context"),
+        *_if(example_tokens > LARGE_EXAMPLES * context, f"the examples take {example_tokens} of {context} tokens"),
+        *_if(
+            bool(costly), "layout compat: when this lore changes, the whole prompt is read again: " + ", ".join(costly)
+        ),
+        *_if(dropped > 0, f"{dropped} lore entries fired and did not fit into the token budget"),
+        *_if(start > 0, f"the {start} oldest messages are left out: the context is full"),
+        *told.warnings,
+    ]
+
+
+def _if(condition: bool, warning: str) -> list[str]:
+    return [warning] if condition else []

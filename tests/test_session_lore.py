@@ -1,0 +1,237 @@
+"""Lore in a session: told where it costs nothing, remembered, frozen, and the same for another reply to one message."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.live import Live
+
+SAM = {"name": "Sam"}
+
+
+def entry(key: str, content: str, **fields: Any) -> dict[str, Any]:
+    return {"keys": [key], "content": content, "extensions": {}, "enabled": True, "insertion_order": 1, **fields}
+
+
+FREEZE = {"opencharacter": {"freeze": True}}
+BOOK = {
+    "extensions": {},
+    "entries": [
+        entry("", "The sea is {{char}}'s.", constant=True),
+        entry("dragon", "Dragons bite {{user}}."),
+        entry("oath", "An oath was sworn.", extensions=FREEZE),
+        entry("bell", "The bell rings on.", extensions={"sticky": 4}),
+    ],
+}
+
+
+async def open_with(live: Live, data: dict[str, Any], **fields: Any) -> str:
+    """A session with a new character of these fields; its id."""
+    card = {"name": "Odo", "first_mes": "Good morning.", "character_book": BOOK, **data}
+    made = (await live.client.post("/characters", json=card)).raise_for_status().json()
+    body = {"character_id": made["id"], "user": SAM, **fields}
+    session: str = (await live.client.post("/sessions", json=body)).raise_for_status().json()["id"]
+    return session
+
+
+async def say(live: Live, session: str, text: str) -> str:
+    """The prompt that answers `text`."""
+    (await live.client.post(f"/sessions/{session}/messages", json={"content": text})).raise_for_status()
+    return prompt(live)
+
+
+def prompt(live: Live) -> str:
+    return live.engine.renderer.decode(live.engine.prompts[-1])
+
+
+@pytest.mark.anyio
+async def test_constant_lore_is_in_the_head_and_found_lore_before_the_last_message(live: Live) -> None:
+    session = await open_with(live, {})
+    told = await say(live, session, "Tell me of the dragon.")
+    head, _, rest = told.partition("Good morning.")
+    assert "# World\nThe sea is Odo's." in head
+    assert "# World\nDragons bite Sam.<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nTell me" in rest
+    assert "Dragons" not in await say(live, session, "Good night.")
+
+
+@pytest.mark.anyio
+async def test_prompts_with_lore_share_all_but_their_tails(live: Live) -> None:
+    session = await open_with(live, {})
+    for text in ("A dragon!", "A bell!", "A dragon and a bell.", "Nothing."):
+        await say(live, session, text)
+    mark = live.engine.renderer.encode("Good morning.")
+    for before, after in zip(live.engine.prompts, live.engine.prompts[1:], strict=False):
+        common = next(n for n, (one, other) in enumerate(zip(before, after, strict=False)) if one != other)
+        assert common > len(mark)
+        # What differs begins with the tail, or where it stood: the last exchange.
+        assert len(before) - common < 60
+
+
+@pytest.mark.anyio
+async def test_frozen_lore_stays_in_the_history_and_is_written_once(live: Live) -> None:
+    session = await open_with(live, {})
+    await say(live, session, "Swear the oath.")
+    await live.client.post(f"/sessions/{session}/regenerate")
+    assert prompt(live).count("An oath was sworn.") == 1
+    told = await say(live, session, "The oath again, please.")
+    assert told.count("An oath was sworn.") == 1
+    assert told.index("An oath was sworn.") < told.index("Swear the oath.")
+    told = await say(live, session, "Good night.")
+    assert told.count("An oath was sworn.") == 1
+
+
+@pytest.mark.anyio
+async def test_sticky_lore_lasts_beyond_its_turn(live: Live) -> None:
+    session = await open_with(live, {})
+    assert "The bell rings on." in await say(live, session, "Ring the bell.")
+    assert "The bell rings on." in await say(live, session, "What was that?")
+    assert "The bell rings on." not in await say(live, session, "Silence.")
+
+
+@pytest.mark.anyio
+async def test_another_reply_has_the_same_prompt(live: Live) -> None:
+    book = {"extensions": {}, "entries": [entry("dice", "{{roll:1000000}} and {{random:a,b,c}} at {{isotime}}")]}
+    session = await open_with(live, {"character_book": book})
+    await say(live, session, "Dice!")
+    assert "{{" not in prompt(live)
+    await live.client.post(f"/sessions/{session}/regenerate")
+    one, other = live.engine.prompts
+    assert one == other
+
+
+@pytest.mark.anyio
+async def test_volatile_macros_of_a_head_are_evaluated_once(live: Live) -> None:
+    session = await open_with(live, {"description": "Throws {{roll:1000000}} at {{isotime}}.", "character_book": None})
+    heads = [(await say(live, session, text)).partition("Good morning.")[0] for text in ("One.", "Two.")]
+    assert heads[0] == heads[1]
+    assert "{{" not in heads[0]
+
+
+@pytest.mark.anyio
+async def test_variables_last(live: Live) -> None:
+    book = {"extensions": {}, "entries": [entry("count", "{{incvar::n}}So far: {{getvar::n}}")]}
+    session = await open_with(live, {"character_book": book, "first_mes": "{{setvar::n::40}}Well?"})
+    assert "So far: 41" in await say(live, session, "count")
+    assert "So far: 42" in await say(live, session, "count")
+    await live.client.post(f"/sessions/{session}/regenerate")
+    assert "So far: 42" in prompt(live)
+
+
+@pytest.mark.anyio
+async def test_literal_layout_puts_lore_notes_and_instructions_where_they_say(live: Live) -> None:
+    ours = {"layout": "compat"}
+    data = {
+        "post_history_instructions": "Be brief.",
+        "extensions": {"opencharacter": ours, "depth_prompt": {"prompt": "Deep.", "depth": 2, "role": "user"}},
+    }
+    session = await open_with(live, data, note={"text": "A note.", "depth": 1})
+    for text in ("One.", "Two."):
+        await say(live, session, text)
+    told = await say(live, session, "A dragon!")
+    assert told.index("Dragons bite Sam.") < told.index("Good morning.")
+    said = [part.partition("\n\n")[::2] for part in told.split("<|start_header_id|>")[1:]]
+    shown = [(role.removesuffix("<|end_header_id|>"), text.removesuffix("<|eot_id|>")) for role, text in said]
+    reply = ("assistant", "word0 word1 word2 word3 word4 word5 ")
+    assert shown[-8:] == [
+        reply,
+        ("user", "Two."),
+        ("user", "Deep."),
+        reply,
+        ("system", "A note."),
+        ("user", "A dragon!"),
+        ("system", "Be brief."),
+        ("assistant", ""),
+    ]
+
+
+@pytest.mark.anyio
+async def test_default_layout_keeps_notes_in_the_tail(live: Live) -> None:
+    data = {"post_history_instructions": "Be brief.", "extensions": {"depth_prompt": {"prompt": "Deep.", "depth": 2}}}
+    session = await open_with(live, data, note={"text": "A note."})
+    told = await say(live, session, "A dragon!")
+    tail = "# World\nDragons bite Sam.\n\nDeep.\n\nA note.\n\nBe brief.<|eot_id|><|start_header_id|>user"
+    assert tail in told
+
+
+@pytest.mark.anyio
+async def test_note_and_lorebooks_of_a_session_can_be_changed(live: Live) -> None:
+    book = {"name": "More", "entries": [entry("cat", "Cats purr."), entry("", "It rains.", constant=True)]}
+    more = (await live.client.post("/lorebooks", json=book)).raise_for_status().json()["id"]
+    session = await open_with(live, {})
+    changes = {"note": {"text": "A note."}, "lorebook_ids": [more]}
+    changed = (await live.client.patch(f"/sessions/{session}", json=changes)).raise_for_status().json()
+    assert changed["note"]["text"] == "A note."
+    assert changed["lorebook_ids"] == [more]
+    told = await say(live, session, "A cat!")
+    assert all(text in told for text in ("It rains.", "The sea is Odo's.", "Cats purr.", "A note."))
+    await live.client.patch(f"/sessions/{session}", json={"note": None, "lorebook_ids": []})
+    told = await say(live, session, "A cat!")
+    assert not any(text in told for text in ("It rains.", "Cats purr.", "A note."))
+
+
+@pytest.mark.anyio
+async def test_lorebooks_of_personas_and_characters_go_along(live: Live) -> None:
+    async def shelve(name: str) -> str:
+        book = {"name": name, "entries": [entry("", f"Lore of {name}.", constant=True)]}
+        made: str = (await live.client.post("/lorebooks", json=book)).raise_for_status().json()["id"]
+        return made
+
+    hers, its = await shelve("the persona"), await shelve("the character")
+    persona = {"name": "Mira", "persona": "A thief.", "lorebook_ids": [hers]}
+    played = (await live.client.post("/personas", json=persona)).raise_for_status().json()["id"]
+    data = {"extensions": {"opencharacter": {"lorebooks": [its, "gone"]}}}
+    session = await open_with(live, data, user={"persona_id": played})
+    told = await say(live, session, "Hello.")
+    assert "Lore of the persona." in told
+    assert "Lore of the character." in told
+    assert "# About Mira\nA thief." in told
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("fields", "status", "param"),
+    [
+        ({"lorebook_ids": ["nowhere"]}, 400, "lorebook_ids"),
+        ({"user": {"persona_id": "nobody"}}, 404, None),
+        ({"note": {"text": "x", "depth": -1}}, 400, "note.depth"),
+        ({"note": {"text": "moon " * 4000}}, 400, "messages"),
+    ],
+)
+async def test_unknown_books_and_personas_are_refused(
+    live: Live, fields: dict[str, Any], status: int, param: str | None
+) -> None:
+    answer = await live.client.post("/sessions", json={"character_id": "lyra", **fields})
+    assert answer.status_code == status
+    assert answer.json()["error"]["param"] == param
+
+
+@pytest.mark.anyio
+async def test_session_keeps_its_character_or_follows_it(live: Live) -> None:
+    await live.client.post("/characters", json={"id": "odo", "name": "Odo", "description": "A baker."})
+    sessions = []
+    for follow in (False, True):
+        body = {"character_id": "odo", "follow": follow}
+        sessions.append((await live.client.post("/sessions", json=body)).json()["id"])
+    await live.client.patch("/characters/odo", json={"description": "A thief."})
+    pinned, following = [await say(live, session, "Hello.") for session in sessions]
+    assert "A baker." in pinned
+    assert "A thief." in following
+    read: httpx.Response = await live.client.get(f"/sessions/{sessions[1]}")
+    assert (read.json()["character_version"], read.json()["follow"]) == (2, True)
+    await live.client.delete("/characters/odo")
+    assert "A thief." in await say(live, sessions[1], "Still there?")
+
+
+@pytest.mark.anyio
+async def test_clients_transcript_gets_the_lore_too(live: Live) -> None:
+    card = {"id": "odo", "name": "Odo", "character_book": BOOK, "description": "{{roll:1000000}}"}
+    await live.client.post("/characters", json=card)
+    for text in ("A dragon, an oath!", "A dragon, an oath!"):
+        body = {"model": "odo", "messages": [{"role": "user", "content": text}]}
+        (await live.client.post("/v1/chat/completions", json=body)).raise_for_status()
+    told = prompt(live)
+    assert "# World\nThe sea is Odo's." in told.partition("<|eot_id|>")[0]
+    assert "Dragons bite User." in told.partition("<|eot_id|>")[2]
+    assert "An oath was sworn." in told
+    assert live.engine.prompts[-1] == live.engine.prompts[-2]
