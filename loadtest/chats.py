@@ -61,13 +61,14 @@ class Chat(Protocol):
 class SessionChat:
     """`/sessions`: the server makes the session, greets, and keeps the history."""
 
-    def __init__(self, character: str, sampling: Sampling) -> None:
-        self._character = character
+    def __init__(self, character: str, sampling: Sampling, **fields: Any) -> None:
+        """`fields` are others of the session's: a note, lorebooks."""
+        self._opening = {"character_id": character, **fields}
         self._sampling = sampling.body()
         self._id = ""
 
     def open(self) -> Request:
-        return Request("/sessions", {"character_id": self._character})
+        return Request("/sessions", self._opening)
 
     def opened(self, answer: Mapping[str, Any]) -> None:
         self._id = str(answer["id"])

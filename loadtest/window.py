@@ -33,8 +33,8 @@ from loadtest.summary import Figures, by_turn, spread
 from loadtest.transport import WireTransport
 from loadtest.turns import open_chat, take_turn
 from loadtest.workload import draw_lines, seeded
-from models.sections import head_text
 from models.renderer import Renderer, Role, Turn, load_renderer
+from models.sections import head_text
 
 TARGET_SHARE = 0.85
 OURS, BASELINE = "block cut, exact ids", "sliding window"
@@ -105,11 +105,12 @@ async def hold_chats(url: str, arguments: argparse.Namespace, card: CharacterCar
             )
             chats: Mapping[str, Chat] = {OURS: SessionChat(arguments.character, sampling), BASELINE: baseline}
             for label, chat in chats.items():
-                samples[label] += await _hold(client, chat, lines, number)
+                samples[label] += await hold_chat(client, chat, lines, number)
     return samples
 
 
-async def _hold(client: httpx.AsyncClient, chat: Chat, lines: Sequence[str], number: int) -> list[TurnSample]:
+async def hold_chat(client: httpx.AsyncClient, chat: Chat, lines: Sequence[str], number: int) -> list[TurnSample]:
+    """Say the lines one after the other. Raises RuntimeError when a turn fails."""
     opened = await open_chat(client, chat, perf_counter(), 120.0)
     if opened is not None and opened.error is not None:
         raise RuntimeError(f"no session: {opened.error}")
