@@ -54,7 +54,7 @@ class _Expansion:
 
     def __init__(self, text: str, values: Mapping[str, str], context: Context) -> None:
         self._text = text
-        self._values = values
+        self._values = {**context.known, **values} if context.known else values
         self._context = context
         self._source = Source(text)
         self._macros = MAX_MACROS

@@ -235,3 +235,11 @@ async def test_clients_transcript_gets_the_lore_too(live: Live) -> None:
     assert "Dragons bite User." in told.partition("<|eot_id|>")[2]
     assert "An oath was sworn." in told
     assert live.engine.prompts[-1] == live.engine.prompts[-2]
+
+
+@pytest.mark.anyio
+async def test_macros_know_the_chat(live: Live) -> None:
+    text = "{{lastUserMessage}}|{{lastCharMessage}}|{{lastMessageId}}|{{idle_duration}}|{{unknown}}"
+    session = await open_with(live, {"post_history_instructions": text})
+    assert "One.|Good morning.|1|a few seconds|{{unknown}}" in await say(live, session, "One.")
+    assert "{{char}}.|word0 word1 word2" in await say(live, session, "{{char}}.")

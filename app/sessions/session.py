@@ -151,6 +151,7 @@ class Session:
             now=_local(history[-1].created) if history else _local(self.created),
             idle=idle,
             variables=dict(_latest(history, "variables")),
+            known=_known(history),
         )
 
     def reheaded(self, renderer: Renderer, permanent: Sequence[LoreBlock]) -> "Session":
@@ -263,6 +264,23 @@ def _latest(history: Sequence[Message], name: str) -> Mapping[str, Any]:
     state = next((message.state for message in reversed(history) if message.state), None)
     latest: Mapping[str, Any] = (state or {}).get(name) or {}
     return latest
+
+
+def _known(history: Sequence[Message]) -> dict[str, str]:
+    """What SillyTavern's macros say of a chat's messages, which it counts from 0."""
+    said = [message for message in history if message.role != "system"]
+
+    def last(*roles: Speaker) -> str:
+        return next((message.content for message in reversed(said) if message.role in roles), "")
+
+    return {
+        "lastmessage": last("user", "assistant"),
+        "lastusermessage": last("user"),
+        "input": last("user"),
+        "lastcharmessage": last("assistant"),
+        "lastmessageid": str(len(said) - 1) if said else "",
+        "firstincludedmessageid": "0" if said else "",
+    }
 
 
 def _local(moment: float) -> datetime:
