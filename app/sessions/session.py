@@ -151,6 +151,7 @@ class Session:
             now=_local(history[-1].created) if history else _local(self.created),
             idle=idle,
             variables=dict(_latest(history, "variables")),
+            global_variables=dict(_latest(history, "global_variables")),
             known=_known(history),
         )
 
@@ -256,7 +257,11 @@ def lore_state(history: Sequence[Message]) -> LoreState:
 
 def build_state(lore: LoreState, context: Context) -> dict[str, Any] | None:
     """What a turn has to tell the next one, for a message's `state`; None where that is nothing."""
-    told = {"lore": lore.to_json() if lore != LoreState() else None, "variables": dict(context.variables)}
+    told = {
+        "lore": lore.to_json() if lore != LoreState() else None,
+        "variables": dict(context.variables),
+        "global_variables": dict(context.global_variables),
+    }
     return {name: value for name, value in told.items() if value} or None
 
 

@@ -85,8 +85,6 @@ class Turns:
         self.engine = engine
         self.characters = characters
         self.lore = Lore(lambda text: len(engine.renderer.encode(text)), engine.max_model_len)
-        # A transcript's client sends it again and again; what its macros said of time and chance stays.
-        self._first_seen = lru_cache(maxsize=4096)(_build_context)
         self.sessions = sessions
         self.metrics = metrics
         self.running = running
@@ -153,7 +151,9 @@ class Turns:
         started = time.perf_counter()
         self._admit()
         renderer = self.engine.renderer
-        context = self._first_seen(blake2b(f"{lines[0].role}\n{lines[0].text}".encode()).hexdigest())
+        # A transcript has no name: its first line decides what chance says, the same in each request.
+        seed = blake2b(lines[0].text.encode(), digest_size=16).hexdigest()
+        context = Context(seed=seed, chat=seed, now=datetime.now().astimezone())
         chat = build_chat(scene.card, scene.user, [(line.role, line.text) for line in lines])
         told = await self.lore.tell(scene.card, scene.user, books, chat, context=context)
         scene = replace(scene, lore=told.blocks, disabled=told.disabled, context=replace(context, outlets=told.outlets))
@@ -333,8 +333,3 @@ class Turns:
             ids = ids[:-1]
         renderer = self.engine.renderer
         return ids if renderer.decode(ids) == choice.content else renderer.encode(choice.content)
-
-
-def _build_context(seed: str) -> Context:
-    """What macros know of a transcript, when it is first seen."""
-    return Context(seed=seed, chat=seed, now=datetime.now().astimezone())
