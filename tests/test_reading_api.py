@@ -26,6 +26,18 @@ VERSIONS = [
 ]
 
 
+class Pausing(FakeEngine):
+    """Stops in the second piece."""
+
+    async def generate(
+        self, prompt_token_ids: list[int], params: SamplingParams, *, request_id: str, cache_salt: str | None = None
+    ) -> AsyncGenerator[Chunk]:
+        self.script.hold_after = 2 if self.prompts else None
+        async with aclosing(super().generate(prompt_token_ids, params, request_id=request_id)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+
 @pytest.fixture
 async def live(renderer: Renderer, redis: Redis, redis_url: str) -> AsyncIterator[Live]:
     """An engine that reads the text in three pieces."""
@@ -106,6 +118,31 @@ async def test_failure_in_the_middle_keeps_what_was_gathered(live: Live) -> None
     assert (await live.client.get(f"/characters/{made['id']}")).json()["version"] == 2
 
 
+async def test_failure_before_the_variations_keeps_their_shape(live: Live) -> None:
+    say(live, VERSIONS[0], "{}")
+    [made] = (await synthesize(live, text=TEXT, name="Lyra", n=3)).json()["characters"]
+    assert profile(made) == ("40", "to leave")
+    assert made["reading"]["error"]["code"] == "synthesis_failed"
+
+
+async def test_character_that_is_deleted_meanwhile_ends_the_reading(
+    renderer: Renderer, redis: Redis, redis_url: str
+) -> None:
+    async with serve_live(Pausing(renderer, max_model_len=CONTEXT), redis_url) as live:
+        say(live, *VERSIONS)
+        async with anyio.create_task_group() as group:
+
+            async def delete() -> None:
+                await live.engine.held.wait()
+                assert (await live.client.delete("/characters/lyra-2")).status_code == 204
+                live.engine.go.set()
+
+            group.start_soon(delete)
+            made = (await synthesize(live, text=TEXT, name="Lyra")).json()
+        assert (profile(made), made["version"]) == (("40", "to leave"), 1)
+        assert made["reading"]["error"]["code"] == "character_not_found"
+
+
 async def test_streamed_failure_in_the_middle_is_told_before_the_character(live: Live) -> None:
     say(live, VERSIONS[0], "{}")
     *_, error, made = await stream(live, text=TEXT, name="Lyra")
@@ -120,18 +157,6 @@ async def test_failure_at_the_first_piece_is_an_error(live: Live, streamed: bool
     before = await count(live)
     assert_error(await synthesize(live, text=TEXT, name="Lyra", stream=streamed), 503, code="engine_error")
     assert await count(live) == before
-
-
-class Pausing(FakeEngine):
-    """Stops in the second piece."""
-
-    async def generate(
-        self, prompt_token_ids: list[int], params: SamplingParams, *, request_id: str, cache_salt: str | None = None
-    ) -> AsyncGenerator[Chunk]:
-        self.script.hold_after = 2 if self.prompts else None
-        async with aclosing(super().generate(prompt_token_ids, params, request_id=request_id)) as chunks:
-            async for chunk in chunks:
-                yield chunk
 
 
 async def test_disconnect_stops_the_reading_and_keeps_what_is_stored(

@@ -1,4 +1,4 @@
-"""Characters written from one line, over HTTP."""
+"""Characters written by the real engine, over HTTP: from one line, from quotes, half a card, or a text."""
 
 import json
 from typing import Any
@@ -106,3 +106,51 @@ def test_synthesized_character_can_be_registered_again(client: httpx.Client) -> 
     made = client.post("/characters/synthesize", json={"persona": PERSONAS[0], "dry_run": True}).json()
     again = create(client, {**made, "id": slug("a second life")})
     assert (again["profile"], again["persona"]) == (made["profile"], made["persona"])
+
+
+def test_quotes_give_a_complete_profile(client: httpx.Client) -> None:
+    quotes = ["Mind the hive, or you'll feel it.", "Forty years, and not one of them ever lied to me."]
+    made = client.post("/characters/synthesize", json={"quotes": quotes, "name": "Brann"}).json()
+    profile = made["profile"]
+    assert profile.pop("quotes") == quotes
+    assert_complete(profile)
+    assert made["data"]["name"] == profile["name"] == "Brann"
+    assert client.get(f"/characters/{made['id']}").json()["profile"]["quotes"] == quotes
+
+
+def test_card_is_completed_around_what_it_says(client: httpx.Client) -> None:
+    said = {"age": "70", "likes": 'honey, and "quiet" \\ 鸟', "secret": "none/at all"}
+    card = {"data": {"name": "Brann", "description": "{{char}} keeps bees."}, "profile": said}
+    made = client.post("/characters/synthesize", json={"card": card, "complete": True, "dry_run": True}).json()
+    assert {field: made["profile"][field] for field in said} == said
+    assert made["filled"] == [*(field for field in LABELS if field not in ("name", *said)), "first_mes"]
+    assert_complete(made["profile"])
+
+
+def test_text_is_read_in_pieces(client: httpx.Client) -> None:
+    text = " ".join(f"On day {day} Mira Vel went down to the harbour, and nobody saw her." for day in range(100))
+    body = {"text": text, "name": "Mira Vel", "seed": 1, "stream": True}
+    with client.stream("POST", "/characters/synthesize", json=body) as response:
+        *lines, done = [line.removeprefix("data: ") for line in response.iter_lines() if line]
+    *frames, made = map(json.loads, lines)
+    pieces = [frame for frame in frames if "piece" in frame]
+    assert done == "[DONE]"
+    assert [frame["piece"] for frame in pieces] == list(range(len(pieces)))
+    assert made["reading"] == {"read": len(pieces) - 1, "pieces": len(pieces) - 1, "error": None}
+    assert len(pieces) > 2
+    assert_complete(made["profile"])
+    assert made["profile"]["name"] == "Mira Vel"
+
+
+def test_variations_differ_and_come_again_with_their_seed(client: httpx.Client) -> None:
+    def write() -> list[Any]:
+        body = {"persona": PERSONAS[0], "n": 3, "seed": 4, "temperature": 1.5, "dry_run": True}
+        made = client.post("/characters/synthesize", json=body).json()["characters"]
+        return [one["profile"] for one in made]
+
+    write()  # from here on the prompt is read from the cache
+    first = write()
+    assert write() == first
+    assert len({json.dumps(profile) for profile in first}) == 3
+    for profile in first:
+        assert_complete(profile)

@@ -30,13 +30,22 @@ class ProfileStream(TurnResponse):
     """
 
     def __init__(
-        self, turn: RunningTurn, form: Form, keep: Keep, on_error: ErrorResponse, *, status: int, streamed: bool
+        self,
+        turn: RunningTurn,
+        form: Form,
+        keep: Keep,
+        on_error: ErrorResponse,
+        *,
+        status: int,
+        streamed: bool,
+        several: bool,
     ) -> None:
         super().__init__(turn, "", on_error)
         self._form = form
         self._keep = keep
         self._status = status
         self._streamed = streamed
+        self._several = several
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -63,7 +72,7 @@ class ProfileStream(TurnResponse):
         try:
             return [self._form.parse(choice.content) for choice in self.turn.choices]
         except ValueError as error:
-            raise ApiError("the model wrote no complete profile; nothing was saved", code="synthesis_failed") from error
+            raise ApiError("the model wrote no complete profile: it wasn't saved", code="synthesis_failed") from error
 
     def _opening(self) -> list[Wire]:
         """The frames that a stream begins with."""
@@ -74,9 +83,12 @@ class ProfileStream(TurnResponse):
             await self._send(send, made)
             await send({"type": "http.response.body", "body": DONE})
             return
-        one = made[0] if len(made) == 1 else None
-        location = {"location": f"/characters/{one['id']}"} if one and self._status == 201 else {}
-        await JSONResponse(one or {"characters": made}, self._status, location)(scope, receive, send)
+        if self._several:
+            await JSONResponse({"characters": made}, self._status)(scope, receive, send)
+            return
+        [one] = made
+        location = {"location": f"/characters/{one['id']}"} if self._status == 201 else {}
+        await JSONResponse(one, self._status, location)(scope, receive, send)
 
     async def _send(self, send: Send, values: Iterable[Wire]) -> None:
         """A frame for each value, where the answer is a stream."""

@@ -33,8 +33,9 @@ class ReadingStream(ProfileStream):
         *,
         status: int,
         streamed: bool,
+        several: bool,
     ) -> None:
-        super().__init__(turn, reading.form, keep, on_error, status=status, streamed=streamed)
+        super().__init__(turn, reading.form, keep, on_error, status=status, streamed=streamed, several=several)
         self._reading = reading
         self._ask = ask
         self._keep_variation = keep_variation

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from app.api.body import JsonRoute
-from app.api.characters import card_to_wire, to_wire, warnings
+from app.api.characters import card_to_wire, lore_warnings, to_wire
 from app.api.deps import CharactersDep, TurnsDep
 from app.api.profile_stream import ProfileStream, Wire, Written
 from app.api.reading_stream import ReadingStream
@@ -54,9 +54,10 @@ async def synthesize_character(
         made = await Draft(shelf, record).keep(commission.finish(written))
         return made | {"filled": commission.filled} if commission.filled else made
 
-    turn = await turns.complete(asked, _params(body, form, body.n or 1), endpoint="synthesize")
+    n = body.n or 1
+    turn = await turns.complete(asked, _params(body, form, n), endpoint="synthesize")
     status = 200 if body.dry_run or record else 201
-    return ProfileStream(turn, form, keep, on_error, status=status, streamed=bool(body.stream))
+    return ProfileStream(turn, form, keep, on_error, status=status, streamed=bool(body.stream), several=n > 1)
 
 
 async def _read(
@@ -70,11 +71,11 @@ async def _read(
         raise InvalidRequestError(str(error), param="name", code="name_missing") from error
     except ProfileTooLong as error:
         raise ContextLengthError(str(error), param="text") from error
-    draft = Draft(shelf)
+    draft, n = Draft(shelf), body.n or 1
 
     async def ask() -> RunningTurn:
         asked = await asyncio.to_thread(reading.ask)
-        params = _params(body, reading.form, (body.n or 1) if reading.done else 1)
+        params = _params(body, reading.form, n if reading.done else 1)
         return await turns.complete(asked, params, endpoint="synthesize")
 
     async def keep(_: Written) -> Wire:
@@ -84,7 +85,7 @@ async def _read(
         return await Draft(shelf).keep(build_card(reading.profile.model_copy(update=written)))
 
     status = 201 if shelf else 200
-    begin = partial(ReadingStream, status=status, streamed=bool(body.stream))
+    begin = partial(ReadingStream, status=status, streamed=bool(body.stream), several=n > 1)
     return begin(await ask(), reading, ask, keep, keep_variation, on_error)
 
 
@@ -128,10 +129,12 @@ class Draft:
 
     async def keep(self, card: CharacterCard) -> Wire:
         """The character as clients see it; its `id` is null when it wasn't saved."""
+        told = await lore_warnings(card)
         if self._characters is None:
-            return {"id": None, **card_to_wire(card), "version": 0, "warnings": warnings(card)}
+            return {"id": None, **card_to_wire(card), "version": 0, "warnings": list(told)}
         if self._record is None:
-            self._record = await self._characters.create_unnamed(CharacterRecord(slug(card.data.name), 1, card))
+            new = CharacterRecord(slug(card.data.name), 1, card, lore_warnings=told)
+            self._record = await self._characters.create_unnamed(new)
         else:
-            self._record = await self._characters.replace(self._record, card=card)
+            self._record = await self._characters.replace(self._record, card=card, lore_warnings=told)
         return to_wire(self._record)
