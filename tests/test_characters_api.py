@@ -134,10 +134,14 @@ def test_registered_character_can_be_talked_to_at_once(client: httpx.Client) -> 
     assert opened["messages"][0]["content"] == "Mind the hive, Mira."
 
 
-def test_lorebook_is_kept_with_a_warning(client: httpx.Client) -> None:
-    made = create(client, FRONT_END_CARD)
-    assert "1 entries are kept" in made["warnings"][0]
-    assert create(client, V2_CARD)["warnings"] == []
+def test_lorebook_warns_of_what_it_cannot_do(client: httpx.Client) -> None:
+    assert create(client, FRONT_END_CARD)["warnings"] == []
+    broken = {"entries": [{"keys": ["/(/"], "use_regex": True, "content": "Never."}, 7]}
+    made = create(client, {"name": "Broken", "character_book": broken})
+    assert all(warning.startswith("character_book: ") for warning in made["warnings"])
+    assert len(made["warnings"]) == 2
+    changed = client.patch(f"/characters/{made['id']}", json={"character_book": {"entries": 5}}).json()
+    assert "is a list" in changed["warnings"][0]
 
 
 # Listing

@@ -3,6 +3,7 @@
 from typing import Annotated, Any
 
 import orjson
+from anyio.to_thread import run_sync
 from fastapi import APIRouter, Body, Query
 from starlette.responses import JSONResponse, Response
 
@@ -13,6 +14,7 @@ from app.api.ids import check_id
 from app.api.patch import keep_assets, lift_extension, merge_patch
 from app.store.characters import CharacterRecord
 from characters.card import CharacterCard, parse_card, slug
+from characters.lore.embedded import warn_of_book
 
 router = APIRouter(prefix="/characters", tags=["characters"], route_class=JsonRoute)
 
@@ -25,9 +27,8 @@ async def create_character(body: CardBody, characters: CharactersDep) -> Respons
     """Register a card: V2 or V3 JSON, or the bare `data` object, with an `id` or one made from its name."""
     character_id = check_id(body.pop("id", None))
     card = parse_card(body)
-    if character_id is None:
-        return created(await characters.create_unnamed(CharacterRecord(slug(card.data.name), 1, card)))
-    return created(await characters.create(CharacterRecord(character_id, 1, card)))
+    record = CharacterRecord(character_id or slug(card.data.name), 1, card, lore_warnings=await lore_warnings(card))
+    return created(await (characters.create(record) if character_id else characters.create_unnamed(record)))
 
 
 @router.get("")
@@ -61,7 +62,8 @@ async def replace_character(
     check_match(record, if_match)
     body.pop("id", None)
     card = parse_card(keep_assets(lift_extension(body), record.card) if record.files else lift_extension(body))
-    return _changed(await characters.replace(record, card=card, warnings=()))
+    told = await lore_warnings(card)
+    return _changed(await characters.replace(record, card=card, warnings=(), lore_warnings=told))
 
 
 @router.patch("/{character_id}", response_model=None)
@@ -71,7 +73,8 @@ async def change_character(
     """Merge a patch (RFC 7396) into `data`, `profile` and `persona`; bare card fields go to `data`."""
     record = await characters.get(character_id)
     check_match(record, if_match)
-    return _changed(await characters.replace(record, card=parse_card(merge_patch(record.card, body))))
+    card = parse_card(merge_patch(record.card, body))
+    return _changed(await characters.replace(record, card=card, lore_warnings=await lore_warnings(card)))
 
 
 @router.delete("/{character_id}", status_code=204, response_model=None)
@@ -85,7 +88,7 @@ async def delete_character(character_id: str, characters: CharactersDep, if_matc
 
 def to_wire(record: CharacterRecord) -> dict[str, Any]:
     """What clients see of a character."""
-    told = [*record.warnings, *warnings(record.card)]
+    told = [*record.warnings, *record.lore_warnings]
     return {"id": record.id, **card_to_wire(record.card), "version": record.version, "warnings": told}
 
 
@@ -107,11 +110,9 @@ def card_to_wire(card: CharacterCard) -> dict[str, Any]:
     }
 
 
-def warnings(card: CharacterCard) -> list[str]:
-    """What of the card has no effect here."""
-    book = card.data.character_book or {}
-    entries = book.get("entries") or []
-    return [f"character_book: its {len(entries)} entries are kept, and not used in prompts yet"] if entries else []
+async def lore_warnings(card: CharacterCard) -> tuple[str, ...]:
+    """What of its lorebook can't be carried out, found out in a thread."""
+    return await run_sync(warn_of_book, card) if card.data.character_book else ()
 
 
 def created(record: CharacterRecord) -> Response:

@@ -10,7 +10,6 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse, Response
 
 from app.api.book_body import build_book
-from app.api.characters import warnings
 from app.api.deps import CharactersDep, LorebooksDep, SettingsDep, WorkerDep
 from app.api.upload import MOST_NAME_CHARS, FolderDep, Upload, describe_upload, open_folder, receive_uploads
 from app.errors import ApiError, InvalidRequestError, UnavailableError
@@ -90,9 +89,16 @@ class Importing:
 
     async def _keep_card(self, card: CharacterCard, found: Found, folder: Path) -> Result:
         blobs = {name: await run_sync((folder / name).read_bytes) for name in set(found.files.values())}
-        new = CharacterRecord(slug(card.data.name), 1, card, files=found.files, warnings=found.warnings)
+        new = CharacterRecord(
+            slug(card.data.name),
+            1,
+            card,
+            files=found.files,
+            warnings=found.warnings,
+            lore_warnings=found.lore_warnings,
+        )
         record = await self.characters.create_unnamed(new, blobs)
-        return {"id": record.id, "name": card.data.name, "warnings": [*record.warnings, *warnings(card)]}
+        return {"id": record.id, "name": card.data.name, "warnings": [*found.warnings, *found.lore_warnings]}
 
     async def _keep_book(self, name: str, book: Lorebook, found: Found) -> Result:
         told = (book.name or "").strip() or PurePosixPath(name).stem

@@ -17,7 +17,10 @@ from characters.card import CharacterCard
 
 @dataclass(frozen=True, slots=True)
 class CharacterRecord:
-    """A stored character, as `Record` says: its card, the digests of its files by path, what its import warned of."""
+    """A stored character, as `Record` says: its card, the digests of its files by path, and what there is to warn of.
+
+    `warnings` are of its import, `lore_warnings` of what its own lorebook can't do.
+    """
 
     id: str
     version: int
@@ -26,6 +29,7 @@ class CharacterRecord:
     updated: float = field(default_factory=time.time)
     files: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    lore_warnings: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -38,7 +42,7 @@ class CharacterRecord:
     def dumps(self) -> bytes:
         card = self.card.model_dump(exclude_unset=True)
         head = {"id": self.id, "version": self.version, "revision": self.revision, "updated": self.updated}
-        beside = {"files": dict(self.files), "warnings": self.warnings}
+        beside = {"files": dict(self.files), "warnings": self.warnings, "lore_warnings": self.lore_warnings}
         return orjson.dumps({**head, "card": card, **{key: item for key, item in beside.items() if item}})
 
     @classmethod
@@ -47,8 +51,10 @@ class CharacterRecord:
         # Characters of version 0.1.0 have neither.
         revision, updated = value.get("revision") or str(value["version"]), value.get("updated", 0.0)
         card = CharacterCard.model_validate(value["card"])
-        files, warnings = value.get("files", {}), tuple(value.get("warnings", ()))
-        return cls(value["id"], value["version"], card, revision, updated, files, warnings)
+        warnings, lore_warnings = (tuple(value.get(key, ())) for key in ("warnings", "lore_warnings"))
+        return cls(
+            value["id"], value["version"], card, revision, updated, value.get("files", {}), warnings, lore_warnings
+        )
 
 
 class CharacterStore(Records[CharacterRecord]):

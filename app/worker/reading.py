@@ -12,6 +12,7 @@ from characters.card import CardError, CharacterCard
 from characters.formats.gallery import digest
 from characters.formats.lorebooks import read_lorebook
 from characters.formats.reading import read_card, unpack
+from characters.lore.embedded import warn_of_book
 from characters.lorebook import Lorebook
 
 # What is read at once of a ZIP of many: the caller stores it, then asks for more.
@@ -34,6 +35,7 @@ class Found:
     item: CharacterCard | Lorebook | CardError
     files: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    lore_warnings: tuple[str, ...] = ()
 
 
 def read_upload(upload: Path, folder: Path, start: int) -> tuple[list[Found], int | None]:
@@ -63,7 +65,7 @@ def _read(path: str | None, blob: bytes | CardError, folder: Path) -> Found:
     for there, name in files.items():
         (folder / name).write_bytes(card_file.files[there])
     card, more = _without_nul(card_file.card)
-    return Found(path, card, files, (*card_file.warnings, *more))
+    return Found(path, card, files, (*card_file.warnings, *more), warn_of_book(card))
 
 
 def _read_lorebook(path: str | None, blob: bytes) -> Found:
