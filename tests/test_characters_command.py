@@ -1,5 +1,7 @@
 """Characters from files to a server and back, from the command line."""
 
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
@@ -28,7 +30,28 @@ def test_import_brings_files_folders_and_zips(client: httpx.Client, server: Serv
     assert any(line.startswith("many.zip: cat.png: this is a PNG without a character") for line in lines)
     assert any("missing.json: No such file" in line for line in lines)
     assert lines[-1] == "3 imported, 2 not"
-    assert client.get("/characters/ida-of-the-png").json()["data"]["description"] == "A baker."
+    ida = client.get("/characters/ida-of-the-png")
+    assert ida.json()["data"]["description"] == "A baker."
+    assert client.get("/characters/ida-of-the-png/avatar").content == PORTRAIT
+
+
+def test_import_takes_lorebooks_to_the_lorebooks(client: httpx.Client, server: Server, tmp_path: Path) -> None:
+    book = {"name": "Book of the command line", "entries": {"0": {"key": ["a"], "content": "b"}}}
+    (tmp_path / "book.json").write_bytes(dumps(book))
+    answer = run("characters", "import", str(tmp_path / "book.json"), "--url", server.url)
+    assert (answer.returncode, answer.stdout.splitlines()[0]) == (0, "book.json: lorebook book-of-the-command-line")
+    assert client.get("/lorebooks/book-of-the-command-line").status_code == 200
+
+
+def test_import_into_something_else_is_told(tmp_path: Path) -> None:
+    (tmp_path / "ida.json").write_bytes(dumps(v2()))
+    with ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        answer = run("characters", "import", str(tmp_path), "--url", f"http://127.0.0.1:{other.server_port}")
+        other.shutdown()
+    assert answer.returncode == 1
+    assert "isn't an OpenCharacter server" in answer.stdout
+    assert "Traceback" not in answer.stderr
 
 
 def test_export_writes_what_import_reads(client: httpx.Client, server: Server, tmp_path: Path) -> None:

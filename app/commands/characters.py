@@ -1,9 +1,13 @@
-"""Bring characters from files to a server that runs, and back. Files are read and written here, not by the server."""
+"""Bring characters from files to a server that runs, and back, with their pictures.
+
+The server reads and writes the formats; here, ZIPs of many are taken apart, so that each file in them is sent alone.
+"""
 
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 from rich.console import Console
@@ -11,10 +15,14 @@ from rich.progress import MofNCompleteColumn, Progress
 
 from app.settings import Settings
 from characters.card import CardError
-from characters.formats.cardfile import CardFile, build_card_file
-from characters.formats.reading import read_card, unpack
-from characters.formats.writing import KINDS, write_card
-from characters.lore.coercion import Coercion
+from characters.formats.reading import unpack
+from characters.formats.writing import KINDS
+
+
+# Of a file's name, what is told to the server: its end.
+MOST_NAME_CHARS = 200
+# The server gives a file up after a minute, and may have others to read before.
+PATIENCE_S = 300
 
 
 class Refusal(Exception):
@@ -26,7 +34,7 @@ def characters(settings: Settings, chosen: argparse.Namespace) -> int:
     console = Console(highlight=False, soft_wrap=True)
     headers = {"authorization": f"Bearer {settings.api_keys[0].get_secret_value()}"} if settings.api_keys else {}
     url = chosen.url or f"http://{settings.host}:{settings.port}"
-    with httpx.Client(base_url=url, headers=headers, timeout=httpx.Timeout(60, connect=5)) as client:
+    with httpx.Client(base_url=url, headers=headers, timeout=httpx.Timeout(PATIENCE_S, connect=5)) as client:
         try:
             failed = _import(client, console, chosen) if chosen.action == "import" else _export(client, console, chosen)
         except httpx.TransportError:
@@ -43,12 +51,10 @@ def _import(client: httpx.Client, console: Console, chosen: argparse.Namespace) 
     with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=console, transient=True) as progress:
         for path in progress.track(paths, description="importing"):
             for name, blob in _unpack(path):
-                try:
-                    _tell(console, name, *_add(client, blob))
-                    done += 1
-                except (CardError, Refusal) as error:
-                    console.print(f"{name}: {error}", style="red", markup=False)
-                    failed += 1
+                for result in _add(client, name, blob):
+                    _tell(console, result)
+                    failed += "error" in result
+                    done += "error" not in result
     console.print(f"{done} imported, {failed} not")
     return failed
 
@@ -72,19 +78,25 @@ def _unpack(path: Path) -> Iterator[tuple[str, bytes | Exception]]:
         yield path.name, error
 
 
-def _add(client: httpx.Client, blob: bytes | Exception) -> tuple[str, tuple[str, ...]]:
-    """The id of the new character, and what of its file had to be changed or stayed behind."""
-    if isinstance(blob, Exception):
-        raise blob
-    card_file = read_card(blob)
-    character = _answer(client.post("/characters", json=card_file.to_json("v3")))
-    lost = ("its pictures and other files stay behind",) if card_file.files else ()
-    return character["id"], (*card_file.warnings, *lost)
+def _add(client: httpx.Client, name: str, blob: bytes | Exception) -> list[dict[str, Any]]:
+    """What became of the file, or of each in it where it is a ZIP in a ZIP, as the server tells it."""
+    try:
+        if isinstance(blob, Exception):
+            raise Refusal(str(blob))
+        body = _answer(client.post("/characters/import", params={"name": name[-MOST_NAME_CHARS:]}, content=blob))
+        results: list[dict[str, Any]] = body.get("results") or [{"error": body["error"]}]
+    except Refusal as error:
+        results = [{"error": {"message": str(error)}}]
+    return [{**result, "file": name if len(results) == 1 else f"{name}: {result['file']}"} for result in results]
 
 
-def _tell(console: Console, name: str, character_id: str, warnings: tuple[str, ...]) -> None:
-    console.print(f"{name}: {character_id}", markup=False)
-    for warning in warnings:
+def _tell(console: Console, result: dict[str, Any]) -> None:
+    if "error" in result:
+        console.print(f"{result['file']}: {result['error']['message']}", style="red", markup=False)
+        return
+    told = result["id"] if "id" in result else f"lorebook {result['lorebook_id']}"
+    console.print(f"{result['file']}: {told}", markup=False)
+    for warning in result["warnings"]:
         console.print(f"  {warning}", style="dim", markup=False)
 
 
@@ -93,16 +105,20 @@ def _export(client: httpx.Client, console: Console, chosen: argparse.Namespace) 
     for character_id in chosen.ids:
         try:
             path = chosen.to / f"{character_id}.{KINDS[chosen.format].suffix}"
-            _write(path, write_card(_get(client, character_id), chosen.format))
+            _write(path, _get(client, character_id, chosen.format))
             console.print(str(path), markup=False)
-        except (CardError, Refusal) as error:
+        except Refusal as error:
             console.print(f"{character_id}: {error}", style="red", markup=False)
             failed += 1
     return failed
 
 
-def _get(client: httpx.Client, character_id: str) -> CardFile:
-    return build_card_file(_answer(client.get(f"/characters/{character_id}")), Coercion())
+def _get(client: httpx.Client, character_id: str, kind: str) -> bytes:
+    """The character's file. Raises Refusal."""
+    response = client.get(f"/characters/{quote(character_id, safe='')}/export", params={"format": kind})
+    if response.is_error:
+        raise Refusal(_answer(response)["error"]["message"])
+    return response.content
 
 
 def _write(path: Path, blob: bytes) -> None:
@@ -114,10 +130,11 @@ def _write(path: Path, blob: bytes) -> None:
 
 
 def _answer(response: httpx.Response) -> dict[str, Any]:
+    """The server's JSON, errors too. Raises Refusal where it is none of ours."""
     try:
-        body: dict[str, Any] = response.json()
+        body = response.json()
     except ValueError:
-        raise Refusal(f"{response.url} isn't an OpenCharacter server") from None
-    if response.is_error:
-        raise Refusal(body.get("error", {}).get("message", response.reason_phrase))
+        body = None
+    if not isinstance(body, dict) or (response.is_error and "message" not in (body.get("error") or {})):
+        raise Refusal(f"{response.url} isn't an OpenCharacter server")
     return body
