@@ -195,7 +195,7 @@ async def test_trial_of_what_isnt_there_is_404(live: Live, field: str, code: str
 
 @pytest.mark.anyio
 async def test_macros_cant_fill_the_memory(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.api.lore_trial.MAX_WRITTEN", 250)
+    monkeypatch.setattr("app.api.lore_trial.MAX_MACRO_CHARACTERS", 500)
     await live.client.post("/characters", json={"name": "Odo", "description": "word " * 20})
     many = [entry("ash", content="{{description}}", name=str(number)) for number in range(6)]
     told = await ask(live, many, character_id="odo")
@@ -207,13 +207,14 @@ async def test_hostile_book_leaves_the_loop_to_others(live: Live) -> None:
     # A millisecond each to compile.
     many = [entry("/" + rf"\w{number}" * 200 + "/") for number in range(200)]
     asked = time.perf_counter()
-    request = asyncio.create_task(ask(live, many, "ab" * 2000))
+    body = {"lorebook": {"entries": many}, "text": "ash"}
+    request = asyncio.create_task(live.client.post(TEST, json=body, timeout=60))
     longest = last = 0.0
     while not request.done():
         last = time.perf_counter()
         await asyncio.sleep(0.005)
         longest = max(longest, time.perf_counter() - last)
-    assert len(request.result()["not_fired"]) == 200
+    assert len(request.result().json()["not_fired"]) == 200
     assert longest < (last - asked) / 2
 
 

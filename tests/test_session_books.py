@@ -1,17 +1,21 @@
 """The lorebooks that go with a session: loaded by their ids, and named by characters' cards."""
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from hypothesis import given
 from redis.asyncio import Redis
 
 from app.errors import InvalidRequestError
 from app.sessions import books
 from app.sessions.books import attached, check_books, load_books
 from app.store.lorebooks import LorebookRecord, LorebookStore, StoredBook, write_book
-from characters.card import CardData, CharacterCard
+from characters.card import CardData, CardError, CharacterCard
+from characters.formats.document import clean
+from characters.lore.coercion import Coercion
 from characters.lorebook import parse_lorebook
-from tests.lore import entry
+from tests.lore import entry, v3_books
 
 
 @pytest.fixture
@@ -36,6 +40,13 @@ async def test_book_comes_back_as_it_was_written(lorebooks: LorebookStore) -> No
     assert read == record
     assert (read.book.read(), read.book.warnings) == (parsed, ("odd",))
     assert read.book.read().model_fields_set == parsed.model_fields_set
+
+
+@given(v3_books)
+def test_any_book_comes_back(value: dict[str, Any]) -> None:
+    with suppress(CardError):
+        parsed, _ = parse_lorebook(clean(value, Coercion()))
+        assert write_book(parsed).read() == parsed
 
 
 @pytest.mark.anyio
