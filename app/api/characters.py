@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import orjson
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Body, Query
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from app.api.body import JsonRoute
 from app.api.deps import CharactersDep
@@ -31,17 +31,19 @@ async def create_character(body: CardBody, characters: CharactersDep) -> Respons
     return created(await (characters.create(record) if character_id else characters.create_unnamed(record)))
 
 
-@router.get("")
+@router.get("", response_model=None)
 async def list_characters(
     characters: CharactersDep,
     q: Annotated[str, Query(max_length=200, description="Part of the name.")] = "",
     tag: Annotated[str, Query(max_length=200)] = "",
     cursor: Annotated[str, Query(max_length=200)] = "",
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
-) -> dict[str, Any]:
+) -> Response:
     """A page of characters; pass `next_cursor` as `cursor` for the next one."""
     records, following = await characters.search(after=cursor, limit=limit, query=q, tag=tag)
-    return {"characters": [to_wire(record) for record in records], "next_cursor": following}
+    page = {"characters": [to_wire(record) for record in records], "next_cursor": following}
+    # FastAPI's own way from a dict to JSON takes a hundred times as long: 20 ms for a page.
+    return Response(orjson.dumps(page), media_type="application/json")
 
 
 @router.get("/{character_id}", response_model=None)
@@ -50,7 +52,7 @@ async def read_character(character_id: str, characters: CharactersDep, if_none_m
     record = await characters.get(character_id)
     if is_unchanged(record, if_none_match):
         return Response(status_code=304, headers={"etag": etag(record)})
-    return JSONResponse(to_wire(record), headers={"etag": etag(record)})
+    return shown(record)
 
 
 @router.put("/{character_id}", response_model=None)
@@ -63,7 +65,7 @@ async def replace_character(
     body.pop("id", None)
     card = parse_card(keep_assets(lift_extension(body), record.card) if record.files else lift_extension(body))
     told = await lore_warnings(card)
-    return _changed(await characters.replace(record, card=card, warnings=(), lore_warnings=told))
+    return shown(await characters.replace(record, card=card, warnings=(), lore_warnings=told))
 
 
 @router.patch("/{character_id}", response_model=None)
@@ -74,7 +76,7 @@ async def change_character(
     record = await characters.get(character_id)
     check_match(record, if_match)
     card = parse_card(merge_patch(record.card, body))
-    return _changed(await characters.replace(record, card=card, lore_warnings=await lore_warnings(card)))
+    return shown(await characters.replace(record, card=card, lore_warnings=await lore_warnings(card)))
 
 
 @router.delete("/{character_id}", status_code=204, response_model=None)
@@ -98,13 +100,13 @@ def card_to_wire(card: CharacterCard) -> dict[str, Any]:
     Profile and persona stand in `data.extensions.opencharacter`, for front-ends to bring back, and beside `data`.
     """
     data = card.data.model_dump()
-    shown = {key: value for key, value in data.items() if value is not None or key in card.data.model_fields_set}
-    shown["extensions"] = card.to_v3()["data"]["extensions"]
+    told = {key: value for key, value in data.items() if value is not None or key in card.data.model_fields_set}
+    told["extensions"] = card.to_v3()["data"]["extensions"]
     profile = card.profile.model_dump() if card.profile else None
     return {
         "spec": card.spec,
         "spec_version": card.spec_version,
-        "data": shown,
+        "data": told,
         "profile": profile,
         "persona": card.persona,
     }
@@ -120,5 +122,6 @@ def created(record: CharacterRecord) -> Response:
     return Response(orjson.dumps(to_wire(record)), 201, placed("characters", record), "application/json")
 
 
-def _changed(record: CharacterRecord) -> Response:
-    return JSONResponse(to_wire(record), headers={"etag": etag(record)})
+def shown(record: CharacterRecord) -> Response:
+    """The character as clients see it, under its ETag."""
+    return Response(orjson.dumps(to_wire(record)), headers={"etag": etag(record)}, media_type="application/json")

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from app.api.body import JsonRoute
 from app.api.channel_stream import open_stream
@@ -105,11 +105,11 @@ async def create_chat_completion(
     return TurnJson(turn, model, respond, partial(completion_to_wire, view=body.view))
 
 
-@router.get("/models")
-async def list_models(turns: TurnsDep, characters: CharactersDep) -> dict[str, Any]:
+@router.get("/models", response_model=None)
+async def list_models(turns: TurnsDep, characters: CharactersDep) -> Response:
     """The engine's model, then every character."""
     ids = [turns.engine.model_id, *await characters.ids()]
-    return {"object": "list", "data": [_model(model_id, turns) for model_id in ids]}
+    return JSONResponse({"object": "list", "data": [_model(model_id, turns) for model_id in ids]})
 
 
 @router.get("/models/{model_id:path}")

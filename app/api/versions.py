@@ -3,10 +3,10 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from app.api.body import JsonRoute
-from app.api.characters import to_wire
+from app.api.characters import shown
 from app.api.deps import CharactersDep
 from app.api.etags import IfMatch, IfNoneMatch, check_match, etag, is_unchanged
 from app.api.version_pages import MAX_VERSION, VersionCursor, VersionLimit, VersionNumber, page_versions
@@ -32,10 +32,9 @@ async def read_old_version(
 ) -> Response:
     """The character as it was then."""
     record = await read_version(characters, character_id, version)
-    headers = {"etag": etag(record)}
     if is_unchanged(record, if_none_match):
-        return Response(status_code=304, headers=headers)
-    return JSONResponse(to_wire(record), headers=headers)
+        return Response(status_code=304, headers={"etag": etag(record)})
+    return shown(record)
 
 
 @router.post("/{character_id}/versions/{version}/restore", response_model=None)
@@ -45,8 +44,7 @@ async def restore_version(
     """Make the character what it was then, pictures and all, as a new version."""
     record = await characters.get(character_id)
     check_match(record, if_match)
-    restored = await characters.restore(record, version)
-    return JSONResponse(to_wire(restored), headers={"etag": etag(restored)})
+    return shown(await characters.restore(record, version))
 
 
 async def read_version(characters: CharacterStore, character_id: str, version: int | None) -> CharacterRecord:

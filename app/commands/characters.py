@@ -18,7 +18,6 @@ from characters.card import CardError
 from characters.formats.reading import unpack
 from characters.formats.writing import KINDS
 
-
 # Of a file's name, what is told to the server: its end.
 MOST_NAME_CHARS = 200
 # The server gives a file up after a minute, and may have others to read before.

@@ -66,7 +66,7 @@ class CharacterStore(Records[CharacterRecord]):
         self.files = Files(redis, self.key("files"))
 
     async def plant(self, library: Mapping[str, CharacterCard]) -> None:
-        """Put each card of the library in place, unless it has been there before."""
+        """Put each card of the library in place, unless it has been there before; then read the index of all."""
         async with redis_errors():
             # Version 0.1.0 called it so.
             if await self._redis.exists(self.key("cards")):
@@ -75,3 +75,4 @@ class CharacterStore(Records[CharacterRecord]):
                 new = await self._redis.sadd(self.key("planted"), character_id)
                 if new and not await self._redis.hexists(self.key("records"), character_id):
                     await self._put(CharacterRecord(character_id, 1, card), NO_FILES, expected="")
+        await self.refresh()

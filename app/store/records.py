@@ -8,7 +8,7 @@ the index and asks for what has changed since.
 
 import secrets
 import time
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -22,6 +22,8 @@ from app.store.connection import Replies, redis_errors
 from app.store.scripts import load_script
 
 MOST_OF_ONE_NAME = 100_000
+# Ids and entries from which on all ids are sorted anew.
+MANY_CHANGES = 256
 NO_FILES: Mapping[str, bytes] = MappingProxyType({})
 
 
@@ -186,9 +188,21 @@ class Records(Generic[R]):
             if whole:
                 index = await self._redis.hgetall(self.key("index"))
                 self._entries = self._apply({}, [item for pair in index.items() for item in pair])
-        if whole or pairs:
+        if whole or len(pairs) > MANY_CHANGES:
             self._ids = sorted(self._entries)
+        else:
+            for record_id in pairs[::2]:
+                self._place(record_id.decode())
         self._seen = changed
+
+    def _place(self, record_id: str) -> None:
+        """Put the id of a change where it belongs among all, or take it out."""
+        at = bisect_left(self._ids, record_id)
+        there = at < len(self._ids) and self._ids[at] == record_id
+        if record_id in self._entries and not there:
+            self._ids.insert(at, record_id)
+        elif record_id not in self._entries and there:
+            del self._ids[at]
 
     def _apply(self, entries: dict[str, Entry], pairs: list[bytes | None]) -> dict[str, Entry]:
         """`entries` with those of `pairs` (id, entry or None for one that is gone, …) in place."""
