@@ -13,6 +13,7 @@ from app.errors import ApiError
 from app.worker.pool import NICENESS, Worker
 from app.worker.reading import read_upload
 from characters.card import CardError
+from models.renderer import Renderer
 from tests.cards import PORTRAIT, charx, dumps, encode, png, text, v2, v3, zipped
 from tests.conftest import is_running
 from tests.fake_engine import FakeEngine
@@ -121,10 +122,11 @@ async def test_lorebook_on_its_own_goes_to_the_lorebooks(live: Live) -> None:
 
 
 @pytest.mark.anyio
-async def test_body_too_large_is_refused(renderer: object, redis_url: str, redis: Redis) -> None:
-    async with serve_live(FakeEngine(renderer), redis_url, max_import_bytes=4096) as live:  # type: ignore[arg-type]
-        for sent in ({"content": bytes(8192)}, {"files": {"file": ("a.png", bytes(1 << 17))}}):
-            answer = await live.client.post("/characters/import", **sent)  # type: ignore[arg-type]
+async def test_body_too_large_is_refused(renderer: Renderer, redis_url: str, redis: Redis) -> None:
+    async with serve_live(FakeEngine(renderer), redis_url, max_import_bytes=4096) as live:
+        body = await live.client.post("/characters/import", content=bytes(8192))
+        form = await live.client.post("/characters/import", files={"file": ("a.png", bytes(1 << 17))})
+        for answer in (body, form):
             assert (answer.status_code, answer.json()["error"]["code"]) == (413, "body_too_large")
 
 

@@ -45,7 +45,8 @@ async def test_every_version_is_listed_and_read(live: Live, changed: list[dict[s
 
 @pytest.mark.anyio
 async def test_versions_are_paged(live: Live, changed: list[dict[str, Any]]) -> None:
-    pages, cursor = [], None
+    pages: list[list[int]] = []
+    cursor: int | None = None
     while not pages or cursor is not None:
         query = {"limit": 3, **({"cursor": cursor} if cursor else {})}
         page = (await call(live, "GET", "/versions", params=query)).json()
