@@ -195,7 +195,7 @@ async def test_trial_of_what_isnt_there_is_404(live: Live, field: str, code: str
 
 @pytest.mark.anyio
 async def test_macros_cant_fill_the_memory(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.api.lore_trial.MAX_MACRO_CHARACTERS", 500)
+    monkeypatch.setattr("app.sessions.lore.MAX_MACRO_CHARACTERS", 500)
     await live.client.post("/characters", json={"name": "Odo", "description": "word " * 20})
     many = [entry("ash", content="{{description}}", name=str(number)) for number in range(6)]
     told = await ask(live, many, character_id="odo")

@@ -1,7 +1,6 @@
 """A lorebook tried out: what of it is told for a chat, and why the rest isn't."""
 
 import secrets
-from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Literal
@@ -12,12 +11,12 @@ from pydantic import BaseModel, Field
 from app.api.book_body import build_book, first
 from app.api.opening import User
 from app.errors import InvalidRequestError
-from app.sessions.lore import BUDGET_SHARE, build_chat
+from app.sessions.lore import BUDGET_SHARE, BoundedMacros, build_chat
 from app.sessions.shelf import Shelf
 from app.store.characters import CharacterStore
 from app.store.lorebooks import StoredBook
 from characters.calls import Context
-from characters.card import FIELD_MACROS, CardData, CardError, CharacterCard
+from characters.card import CardData, CardError, CharacterCard
 from characters.formats.document import clean
 from characters.formats.lorebooks import build_lorebook_file
 from characters.lore.activation import activate
@@ -29,8 +28,6 @@ from models.sections import UserPersona
 
 MAX_MESSAGES = 1000
 MAX_MESSAGE_CHARACTERS = 200_000
-# What macros may read of a card and make of a book's texts, together; beyond it they are left as they are.
-MAX_MACRO_CHARACTERS = 1 << 24
 # Nobody yet: names in a book stay `{{char}}`, and entries for certain characters don't fire.
 ANYBODY = CharacterCard(data=CardData(name="{{char}}"))
 
@@ -74,7 +71,7 @@ class LoreTrial(BaseModel):
         kept = stored or _build(self.lorebook)
         name = self.lorebook_id or kept.name or "lorebook"
         names = partial(card.expand, user=user.name)
-        rulebook = build_rulebook(kept.read(), name, defaults, _Bounded(card, names))
+        rulebook = build_rulebook(kept.read(), name, defaults, BoundedMacros(card, names))
         context = Context(seed=seed, chat=seed, now=datetime.now(UTC).astimezone())
         told = activate(
             [rulebook],
@@ -82,26 +79,10 @@ class LoreTrial(BaseModel):
             seed=seed,
             count_tokens=lambda text: len(engine.renderer.encode(text)),
             defaults=defaults,
-            expand=_Bounded(card, partial(names, persona=user.persona, context=context)),
+            expand=BoundedMacros(card, partial(names, persona=user.persona, context=context)),
         )
         warnings = first([*kept.warnings, *rulebook.warnings])
         return orjson.dumps({**told.to_json(), "warnings": warnings, "seed": seed})
-
-
-class _Bounded:
-    """Macros replaced in one text after another, until they have read and written enough."""
-
-    def __init__(self, card: CharacterCard, expand: Callable[[str], str]) -> None:
-        self._expand = expand
-        self._quotable = sum(len(getattr(card.data, field)) for field in FIELD_MACROS.values())
-        self._left = MAX_MACRO_CHARACTERS
-
-    def __call__(self, text: str) -> str:
-        if self._left <= 0 or ("{{" not in text and "<" not in text):
-            return text
-        expanded = self._expand(text)
-        self._left -= len(expanded) + self._quotable
-        return expanded
 
 
 def _build(value: dict[str, Any] | None) -> StoredBook:

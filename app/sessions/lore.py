@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import anyio
 import anyio.to_thread
 
 from characters.calls import Context
-from characters.card import CharacterCard
+from characters.card import FIELD_MACROS, CharacterCard
 from characters.lore.activation import Activation, activate
 from characters.lore.chat import Chat, Message
 from characters.lore.rule import Defaults, Rulebook
@@ -35,6 +36,10 @@ BUDGET_SHARE = 0.25
 SCANNED_MESSAGES = 200
 KEPT_RULEBOOKS = 256
 OWN_BOOK = "character_book"
+# What macros may read of a card and make of a book's texts, together; beyond it they are left as they are.
+MAX_MACRO_CHARACTERS = 1 << 24
+# Chats whose lore is told at a time: threads take the event loop's turns away.
+MOST_TELLING = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,7 @@ class Lore:
 
     def __init__(self, count_tokens: Callable[[str], int], context_tokens: int) -> None:
         self._count_tokens = count_tokens
+        self._limiter = anyio.CapacityLimiter(MOST_TELLING)
         self._defaults = Defaults(token_budget=int(context_tokens * BUDGET_SHARE))
         # By the identity of card and books, which are kept beside their rules so that it stays theirs.
         self._rulebooks: OrderedDict[tuple[int, int, str], tuple[CharacterCard, Books, list[Rulebook]]] = OrderedDict()
@@ -83,7 +89,8 @@ class Lore:
         """The lore of the turn that answers `chat`'s last message; of no message, what is told on every turn."""
         if not books and not (card.data.character_book or {}).get("entries"):
             return NOTHING
-        return await anyio.to_thread.run_sync(partial(self._tell, card, user, books, chat, context, state))
+        telling = partial(self._tell, card, user, books, chat, context, state)
+        return await anyio.to_thread.run_sync(telling, limiter=self._limiter)
 
     def _tell(
         self, card: CharacterCard, user: UserPersona, books: Books, chat: Chat, context: Context, state: LoreState
@@ -96,7 +103,7 @@ class Lore:
             count_tokens=self._count_tokens,
             state=state,
             defaults=self._defaults,
-            expand=lambda text: card.expand(text, user.name, persona=user.persona, context=context),
+            expand=BoundedMacros(card, partial(card.expand, user=user.name, persona=user.persona, context=context)),
         )
         return Told(
             build_lore_blocks(activation.fired, read_layout(card)),
@@ -110,7 +117,7 @@ class Lore:
     def _compile(self, card: CharacterCard, user: UserPersona, books: Books) -> list[Rulebook]:
         key = (id(card), id(books), user.name)
         if key not in self._rulebooks:
-            expand = partial(card.expand, user=user.name)
+            expand = BoundedMacros(card, partial(card.expand, user=user.name))
             named = [*books, *read_own_book(card)]
             rulebooks = [build_rulebook(book, name, self._defaults, expand) for name, book in named]
             self._rulebooks[key] = (card, books, rulebooks)
@@ -118,6 +125,22 @@ class Lore:
                 self._rulebooks.popitem(last=False)
         self._rulebooks.move_to_end(key)
         return self._rulebooks[key][2]
+
+
+class BoundedMacros:
+    """Macros replaced in one text after another, until they have read and written enough."""
+
+    def __init__(self, card: CharacterCard, expand: Callable[[str], str]) -> None:
+        self._expand = expand
+        self._quotable = sum(len(getattr(card.data, field)) for field in FIELD_MACROS.values())
+        self._left = MAX_MACRO_CHARACTERS
+
+    def __call__(self, text: str) -> str:
+        if self._left <= 0 or ("{{" not in text and "<" not in text):
+            return text
+        expanded = self._expand(text)
+        self._left -= len(expanded) + self._quotable
+        return expanded
 
 
 def read_own_book(card: CharacterCard) -> list[tuple[str, Lorebook]]:
