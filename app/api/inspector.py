@@ -30,7 +30,7 @@ async def read_prompt(
     if session is None:
         user = UserPersona()
         opened = open_session(record, user, turns.engine.renderer, books=await shelf.books(record.card))
-        opened = await turns.with_lore(opened)
+        opened = await turns.preparation.with_lore(opened)
     else:
         opened = await sessions.get(session)
         if opened.character_id != character_id:

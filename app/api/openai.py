@@ -215,7 +215,7 @@ async def _turn_in_session(
         books=await shelf.books(character.card),
         past=[(line.role, line.text) for line in lines[:last] if line.role != "system"],
     )
-    session = await turns.with_lore(session)
+    session = await turns.preparation.with_lore(session)
     turns.check_opening(session, params, said, system)
     # Opened by another request just now: that one has it, or has left it.
     with suppress(ConflictError):

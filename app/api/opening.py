@@ -91,7 +91,7 @@ async def create_session(
         note=body.note.to_note() if body.note else Note(),
         follows=bool(body.follow),
     )
-    session = await turns.with_lore(session)
+    session = await turns.preparation.with_lore(session)
     turns.check_opening(session)
     session = await sessions.create(session)
     messages = [message.to_wire() for message in session.branch()]

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.errors import ContextLengthError
+from app.sessions.preparation import Plan, Setup
 from app.sessions.session import Session
-from app.sessions.turns import Plan, Setup, Turns
+from app.sessions.turns import Turns
 from characters.lore.activation import Part
 from characters.lore.reason import Reason
 from characters.macros import is_volatile
@@ -43,8 +44,10 @@ class Inspection:
 
 async def inspect_prompt(turns: Turns, session: Session, said: str) -> Inspection:
     """The prompt of the session's next turn, if the user says `said`; nothing is written, and nothing is generated."""
-    session = await turns.renew(session)
-    setup = await turns.prepare(session, turns.plan_message(session, said) if said else Plan([], session.tip))
+    session = await turns.preparation.renew(session)
+    preparation = turns.preparation
+    plan = preparation.plan_message(session, said) if said else Plan([], session.tip)
+    setup = await preparation.prepare(session, plan)
     scene, engine = setup.scene, turns.engine
     try:
         prompt, _ = turns.lay_out(session, setup)

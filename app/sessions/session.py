@@ -211,7 +211,7 @@ def open_session(
 ) -> Session:
     """A new session, with the card's greeting number `greeting`, the text given as one, or none (None).
 
-    `past` is what was said before the session came here. Its head has no lore yet: `Turns.with_lore` adds that.
+    `past` is what was said before the session came here. Its head has no lore yet: `Preparation.with_lore` adds that.
 
     Raises InvalidRequestError when the card has no such greeting; a card without any opens silently with number 0.
     """

@@ -8,7 +8,7 @@ and commits.
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache, partial
 from hashlib import blake2b
@@ -20,21 +20,20 @@ from app.errors import (
     ContextLengthError,
     EngineDownError,
     InvalidRequestError,
-    NotFoundError,
     UnavailableError,
     quoted,
 )
 from app.metrics import Metrics
-from app.sessions.lore import Books, Lore, Told, build_chat
+from app.sessions.lore import Books, Lore, build_chat
+from app.sessions.preparation import Plan, Preparation, Setup
 from app.sessions.running import Running
-from app.sessions.session import Message, Session, as_turns, build_state, lore_state, new_id
+from app.sessions.session import Session, as_turns, build_state, new_id
 from app.sessions.turn import Choice, RunningTurn, SessionWrite
 from app.store.characters import CharacterStore
 from app.store.sessions import SessionStore
 from characters.calls import Context
 from models.engine import Engine, SamplingParams
 from models.examples import Line
-from models.lore import LoreBlock
 from models.prompt import Insertion, Prompt, PromptTooLong, build_prompt
 from models.renderer import RenderError, Turn
 from models.sections import Scene, build_head, build_insertions
@@ -44,29 +43,6 @@ from models.trials import Trials
 # More than this a token doesn't hold, but for runs of white space.
 MOST_CHARACTERS_A_TOKEN = 32
 SCHEMA_CHECK_S = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a turn adds to a session, the id of the message that it answers, and what a client instructs by now.
-
-    `trigger` is what kind of reply is asked for, as lorebooks call it.
-    """
-
-    added: list[Message]
-    parent: str | None
-    instructions: str = ""
-    trigger: str = "normal"
-
-
-@dataclass(frozen=True, slots=True)
-class Setup:
-    """A turn's prompt before it is laid out: the messages that it answers, and what stands beside them."""
-
-    plan: Plan
-    history: list[Message]
-    told: Told
-    scene: Scene
 
 
 class Turns:
@@ -83,8 +59,8 @@ class Turns:
         reply_tokens: int,
     ) -> None:
         self.engine = engine
-        self.characters = characters
         self.lore = Lore(lambda text: len(engine.renderer.encode(text)), engine.max_model_len)
+        self.preparation = Preparation(engine.renderer, self.lore, characters)
         self.sessions = sessions
         self.metrics = metrics
         self.running = running
@@ -118,7 +94,7 @@ class Turns:
                     f"the session {quoted(session_id)} is with {session.character_id!r}, not {character_id!r}",
                     param="model",
                 )
-            return self.plan_message(session, content, system)
+            return self.preparation.plan_message(session, content, system)
 
         return await self._begin(session_id, plan, params, endpoint, prefill)
 
@@ -187,26 +163,11 @@ class Turns:
         inserted = build_insertions(renderer.encode, scene)
         self._build(partial(build_prompt, renderer, session.head, turns, inserted=inserted), params)
 
-    async def with_lore(self, session: Session) -> Session:
-        """`session` with the lore in its head that is told on every turn."""
-        permanent = await self._permanent(session)
-        return session.reheaded(self.engine.renderer, permanent) if permanent else session
-
-    async def _permanent(self, session: Session) -> list[LoreBlock]:
-        context = session.opening_context()
-        chat = build_chat(session.card, session.user, [])
-        return (await self.lore.tell(session.card, session.user, session.books, chat, context=context)).permanent
-
-    def plan_message(self, session: Session, content: str, system: Sequence[str] = ()) -> Plan:
-        """The turn that answers a message of the user's. `system` as of `reply`."""
-        said = Message(new_id("msg"), session.tip, "user", content, self.engine.renderer.encode(content.strip()))
-        return Plan([said], said.id, session.instructions(system))
-
     async def change(self, session_id: str, make_changes: Callable[[Session], Awaitable[dict[str, Any]]]) -> Session:
         """Change fields of a session between two turns, and write its head anew. Raises SessionBusyError in one."""
         async with self._taken(session_id) as (session, lease):
             changed = replace(session, **await make_changes(session))
-            changed = changed.reheaded(self.engine.renderer, await self._permanent(changed))
+            changed = changed.reheaded(self.engine.renderer, await self.preparation.permanent(changed))
             self.check_opening(changed)
             return await self.sessions.commit(changed, [], tip=changed.tip, window=changed.window, lease=lease)
 
@@ -216,37 +177,11 @@ class Turns:
         lease = new_id("lease")
         session = await self.sessions.acquire(session_id, lease)
         try:
-            yield await self.renew(session), lease
+            yield await self.preparation.renew(session), lease
         except BaseException:
             with anyio.CancelScope(shield=True), suppress(UnavailableError):
                 await self.sessions.release(session_id, lease)
             raise
-
-    async def prepare(self, session: Session, plan: Plan) -> Setup:
-        """What the turn of `plan` says beside the history, its lore told; frozen lore is added to the plan."""
-        history = [*session.branch(None if plan.added else plan.parent), *plan.added]
-        context = session.turn_context(history)
-        window = next((index for index, message in enumerate(history) if message.id == session.window), 0)
-        chat = build_chat(
-            session.card,
-            session.user,
-            [(message.role, message.content) for message in history],
-            kept_from=sum(message.role != "system" for message in history[:window]),
-            greeting=session.greeting,
-            trigger=plan.trigger,
-        )
-        told = await self.lore.tell(
-            session.card, session.user, session.books, chat, context=context, state=lore_state(history[:-1])
-        )
-        if told.frozen and plan.added:
-            said = plan.added[-1]
-            frozen = Message(
-                new_id("msg"), said.parent, "system", told.frozen, self.engine.renderer.encode(told.frozen)
-            )
-            plan = replace(plan, added=[frozen, replace(said, parent=frozen.id)])
-            history[-1:] = plan.added
-        scene = session.scene(lore=told.blocks, context=replace(context, outlets=told.outlets))
-        return Setup(plan, history, told, replace(scene, instructions=plan.instructions, disabled=told.disabled))
 
     async def _begin(
         self, session_id: str, make_plan: Callable[[Session], Plan], params: SamplingParams, endpoint: str, prefill: str
@@ -256,7 +191,7 @@ class Turns:
         if params.n != 1:
             raise InvalidRequestError("a session's turn has one reply: `n` must be 1", param="n")
         async with self._taken(session_id) as (session, lease):
-            setup = await self.prepare(session, make_plan(session))
+            setup = await self.preparation.prepare(session, make_plan(session))
             params = params if params.max_tokens else replace(params, max_tokens=self._reply_tokens)
             prefill_ids = self.engine.renderer.encode(prefill) if prefill else []
             prompt, params = self.lay_out(session, setup, params, prefill_ids)
@@ -286,19 +221,6 @@ class Turns:
         return self._build(
             partial(build_prompt, self.engine.renderer, head, turns, inserted=inserted, start=start), params
         )
-
-    async def renew(self, session: Session) -> Session:
-        """The session under this model's vocabulary, with its character as it is now where it follows that."""
-        renderer = self.engine.renderer
-        if session.follows:
-            with suppress(NotFoundError):  # deleted since: the session goes on with what it has
-                now = await self.characters.get(session.character_id)
-                if now.revision != session.revision:
-                    session = replace(session, card=now.card, revision=now.revision, character_version=now.version)
-                    session = session.reheaded(renderer, await self._permanent(session))
-        if session.fingerprint != renderer.fingerprint:
-            session = session.under(renderer, await self._permanent(session))
-        return session
 
     def _build(
         self, build: Callable[..., Prompt], params: SamplingParams, *, reply_tokens: int | None = None
