@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 from uuid import uuid4
 
+from characters.card import CharacterCard
+from models.sections import Scene, head_messages
+
 Message = dict[str, str]
 Body = dict[str, Any]  # JSON
 
@@ -31,6 +34,16 @@ class Sampling:
         if self.ignore_eos:
             body["ignore_eos"] = True
         return body
+
+
+def head_of(card: CharacterCard) -> list[Message]:
+    """What our server puts before a conversation with `card`, as messages for one that knows no characters."""
+    return [{"role": message.role, "content": message.text} for message in head_messages(Scene(card))]
+
+
+def greeting_of(card: CharacterCard) -> list[Message]:
+    """The greeting with which our server opens; none where the card has none."""
+    return [{"role": "assistant", "content": card.expand(text)} for text in card.greetings()[:1]]
 
 
 @dataclass(frozen=True, slots=True)

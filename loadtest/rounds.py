@@ -8,7 +8,7 @@ import httpx
 import numpy as np
 
 from characters.library import load_library
-from loadtest.chats import Chat, Message, Sampling, SessionChat, TranscriptChat
+from loadtest.chats import Chat, Sampling, SessionChat, TranscriptChat, greeting_of, head_of
 from loadtest.closedloop import run_closed_loop
 from loadtest.cpu import cpu_between, per_token_us
 from loadtest.sample import Run
@@ -16,7 +16,7 @@ from loadtest.servers import VLLM_NAME, Server
 from loadtest.summary import count_errors
 from loadtest.transport import WireTransport
 from loadtest.workload import CharacterMix
-from models.sections import head_text, tail_text
+from models.sections import tail_text
 
 # One stream: short replies, since only their first token counts.
 SINGLE_CHATS, SINGLE_TOKENS = 6, 16
@@ -56,9 +56,7 @@ def vllm_chat(sampling: Sampling) -> Callable[[str], Chat]:
 
     def build(character: str) -> Chat:
         card = cards[character]
-        opening: list[Message] = [{"role": "system", "content": head_text(card)}]
-        if card.greetings():
-            opening.append({"role": "assistant", "content": card.expand(card.greetings()[0])})
+        opening = [*head_of(card), *greeting_of(card)]
         return TranscriptChat(VLLM_NAME, sampling, opening, tail_text(card))
 
     return build

@@ -2,9 +2,9 @@
 
 Ours is a session: history cut in blocks, its exact ids kept by the server. The baseline is what chat front-ends do:
 the client keeps the transcript and sends the newest messages that fit, so that from the first full prompt on each turn
-drops a message behind the system message and everything after it moves. Both play the same character with the same
-lines, one chat at a time, on one server with one model; the baseline has the raw model and the same head as its system
-message. Exits with 1 where ours caches less than the target.
+drops a message behind the head and everything after it moves. Both play the same character with the same
+lines, one chat at a time, on one server with one model; the baseline has the raw model and the same head, which it
+keeps. Exits with 1 where ours caches less than the target.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from rich.table import Table
 
 from characters.card import CharacterCard
 from characters.library import load_library
-from loadtest.chats import Chat, Message, Request, Sampling, SessionChat, TranscriptChat
+from loadtest.chats import Chat, Message, Request, Sampling, SessionChat, TranscriptChat, greeting_of, head_of
 from loadtest.machine import describe_machine
 from loadtest.plot import plot_window
 from loadtest.report import wide_console
@@ -34,7 +34,6 @@ from loadtest.transport import WireTransport
 from loadtest.turns import open_chat, take_turn
 from loadtest.workload import draw_lines, seeded
 from models.renderer import Renderer, Role, Turn, load_renderer
-from models.sections import head_text
 
 TARGET_SHARE = 0.85
 OURS, BASELINE = "block cut, exact ids", "sliding window"
@@ -44,16 +43,24 @@ class WindowChat(TranscriptChat):
     """A transcript of which only the newest messages that fit are sent, counted as the server will count them."""
 
     def __init__(
-        self, model: str, sampling: Sampling, opening: list[Message], *, renderer: Renderer, limit_tokens: int
+        self,
+        model: str,
+        sampling: Sampling,
+        head: list[Message],
+        opening: list[Message],
+        *,
+        renderer: Renderer,
+        limit_tokens: int,
     ) -> None:
-        """`opening[0]` is the system message, which is never dropped."""
-        super().__init__(model, sampling, opening)
+        """`head` is never dropped."""
+        super().__init__(model, sampling, [*head, *opening])
+        self._pinned = len(head)
         self._renderer = renderer
         self._limit_tokens = limit_tokens
 
     def say(self, line: str) -> Request:
-        while len(self.messages) > 1 and self._prompt_tokens(line) > self._limit_tokens:
-            del self.messages[1]
+        while len(self.messages) > self._pinned and self._prompt_tokens(line) > self._limit_tokens:
+            del self.messages[self._pinned]
         return super().say(line)
 
     def _prompt_tokens(self, line: str) -> int:
@@ -92,14 +99,13 @@ async def hold_chats(url: str, arguments: argparse.Namespace, card: CharacterCar
     samples: dict[str, list[TurnSample]] = {OURS: [], BASELINE: []}
     async with httpx.AsyncClient(base_url=url, transport=WireTransport()) as client:
         models = (await client.get("/v1/models")).json()
-        opening: list[Message] = [{"role": "system", "content": head_text(card)}]
-        opening += [{"role": "assistant", "content": card.expand(text)} for text in card.greetings()[:1]]
         for number in range(arguments.chats):
             lines = draw_lines(seeded(arguments.seed + number), arguments.turns)
             baseline = WindowChat(
                 str(models["data"][0]["id"]),  # the engine's own model comes first, then the characters
                 sampling,
-                opening,
+                head_of(card),
+                greeting_of(card),
                 renderer=renderer,
                 limit_tokens=arguments.max_model_len - arguments.max_tokens,
             )

@@ -315,7 +315,7 @@ def test_verdict_holds_each_target(changes: dict[str, float], failed: list[str])
 def test_window_drops_the_oldest_messages_and_keeps_the_head() -> None:
     renderer = Llama3Renderer(Tokenizer.from_file(str(ROOT / "models" / "tiny" / "tokenizer.json")), "tiny")
     opening = [{"role": "system", "content": "You are Lyra."}, {"role": "assistant", "content": "Welcome in."}]
-    chat = WindowChat("tiny", Sampling(), opening, renderer=renderer, limit_tokens=120)
+    chat = WindowChat("tiny", Sampling(), opening[:1], opening[1:], renderer=renderer, limit_tokens=120)
     for number in range(20):
         messages = chat.say(f"line {number}").body["messages"]
         turns = [Turn(message["role"], renderer.encode(message["content"])) for message in messages]
