@@ -28,6 +28,7 @@ from app.api import sessions as sessions_api
 from app.metrics import Metrics
 from app.security import ApiKeys, LocalOnly
 from app.sessions.running import Running
+from app.sessions.shelf import Shelf
 from app.sessions.turns import Turns
 from app.settings import Settings
 from app.store.characters import CharacterStore
@@ -88,13 +89,20 @@ def create_app(settings: Settings, open_engine: OpenEngine = open_engine) -> Fas
                 most=settings.max_concurrent_requests,
                 stream_interval=settings.stream_interval,
             )
+            lorebooks, personas = LorebookStore(redis), PersonaStore(redis)
             turns = Turns(
-                engine, sessions, app.state.metrics, running, characters=store, reply_tokens=settings.reply_tokens
+                engine,
+                sessions,
+                app.state.metrics,
+                running,
+                characters=store,
+                shelf=Shelf(lorebooks, personas),
+                reply_tokens=settings.reply_tokens,
             )
             app.state.worker = Worker()
             stack.callback(asyncio.create_task(running.keep_leases(settings.lease_s / 3)).cancel)
             stack.push_async_callback(running.drain, DRAIN_S)
-            app.state.lorebooks, app.state.personas = LorebookStore(redis), PersonaStore(redis)
+            app.state.lorebooks, app.state.personas = lorebooks, personas
             app.state.redis, app.state.characters, app.state.turns = redis, store, turns
             # What start-up has made stays: the collector needn't look at it again, nor after every few tokens.
             gc.collect()

@@ -173,7 +173,7 @@ def _idle_duration(context: Context, _: Arguments) -> str | None:
 
 
 def _outlet(context: Context, arguments: Arguments) -> str | None:
-    return context.outlets.get(arguments.text().strip())
+    return None if context.seed is None else context.outlets.get(arguments.text().strip(), "")
 
 
 CALLS: dict[str, Call] = {

@@ -10,8 +10,9 @@ from functools import partial
 
 from characters.calls import Arguments, Call, Context
 
-# What would become longer isn't kept.
-MAX_VALUE_CHARS = 1 << 16
+# What would become more isn't kept: of one kind together, since each turn hands them all on to the next.
+MAX_VARIABLES = 256
+MAX_VALUES_CHARS = 1 << 16
 
 _COLONS = re.compile("::")
 _NUMBER = re.compile(r"[+-]?\d{1,15}(\.\d{1,15})?")
@@ -42,9 +43,12 @@ class Shelf:
         return context.global_variables if self._is_global else context.variables
 
     def _keep(self, context: Context, variable: str, value: str) -> str | None:
-        if len(value) > MAX_VALUE_CHARS:
+        kept, name = self._kept(context), variable.strip()
+        others = [(known, said) for known, said in kept.items() if known != name]
+        size = sum(len(known) + len(said) for known, said in others) + len(name) + len(value)
+        if len(others) >= MAX_VARIABLES or size > MAX_VALUES_CHARS:
             return None
-        self._kept(context)[variable.strip()] = value
+        kept[name] = value
         return ""
 
     def _get(self, context: Context, arguments: Arguments) -> str:
@@ -59,10 +63,10 @@ class Shelf:
         before = self._kept(context).get(variable.strip(), "")
         return self._keep(context, variable, _add(before, value[0])) if value else None
 
-    def _step(self, by: str, context: Context, arguments: Arguments) -> str:
+    def _step(self, by: str, context: Context, arguments: Arguments) -> str | None:
         variable = arguments.text().strip()
-        self._kept(context)[variable] = _add(self._kept(context).get(variable, ""), by)
-        return self._kept(context)[variable]
+        value = _add(self._kept(context).get(variable, ""), by)
+        return None if self._keep(context, variable, value) is None else value
 
 
 VARIABLE_CALLS = Shelf("var").calls | Shelf("globalvar").calls

@@ -2,7 +2,7 @@
 
 The text is cut into pieces as it comes, and no piece depends on how the text was cut before. A thought or an action
 comes whole, as soon as it is closed; while it may still be one, its text is held back, for models.marks.SPAN_LIMIT
-characters at most. What never closes is speech.
+characters at most, or twice as many behind `](`, which may be a link. What never closes is speech.
 """
 
 from dataclasses import dataclass, field
@@ -75,15 +75,22 @@ class Parser:
 
 
 class Listener:
-    """A reply's channels as a client gets them: `(channel, text)` in order, speech tidied around what stood in it."""
+    """A reply's channels as a client gets them: `(channel, text)` in order, speech tidied around what stood in it.
 
-    def __init__(self) -> None:
+    `begun` is what the reply goes on from: it is read, so that what it opens closes, and none of it is told.
+    """
+
+    def __init__(self, begun: str = "") -> None:
         self._parser = Parser()
+        self._begun = len(begun)
+        # White space at its end, which doesn't come again.
+        self._shown = begun[len(begun.rstrip()) :]
         self._last = ""
         self._in_quote = False
         self._left_out = False
         self._before = ""
         self._after = ""
+        self.hear(begun)
 
     def hear(self, text: str) -> list[tuple[Channel, str]]:
         """What is certain with `text`. White space at the end of speech waits for what comes after it."""
@@ -92,16 +99,24 @@ class Listener:
     def end(self) -> list[tuple[Channel, str]]:
         """What was held back; white space that a thought or an action leaves at the end goes."""
         told = self._tell(self._parser.close())
-        return told if self._left_out or not self._before else [*told, ("speech", self._before)]
+        left = "" if self._left_out else self._before.removeprefix(self._shown)
+        return [*told, ("speech", left)] if left else told
 
     def _tell(self, pieces: list[Piece]) -> list[tuple[Channel, str]]:
         told: list[tuple[Channel, str]] = []
         for piece in pieces:
+            begun = min(self._begun, len(piece.raw))
+            self._begun -= begun
             if piece.channel != "speech":
                 self._left_out = True
-                told.append((piece.channel, piece.text))
-            elif speech := self._say(piece.text):
-                told.append(("speech", speech))
+                said = piece.raw[max(begun, 1) : -1].strip()
+            else:
+                self._say(piece.raw[:begun])
+                said = self._say(piece.raw[begun:])
+                if said:
+                    said, self._shown = said.removeprefix(self._shown), ""
+            if said:
+                told.append((piece.channel, said))
         return told
 
     def _say(self, text: str) -> str:
@@ -136,9 +151,9 @@ class Listener:
         return " "
 
 
-def tell_apart(text: str) -> Channels:
-    """The channels of a reply that is complete."""
-    listener = Listener()
+def tell_apart(text: str, begun: str = "") -> Channels:
+    """The channels of a reply that is complete, and goes on from `begun`."""
+    listener = Listener(begun)
     told = [*listener.hear(text), *listener.end()]
     of: dict[Channel, list[str]] = {"speech": [], "thought": [], "action": []}
     for channel, said in told:

@@ -26,19 +26,21 @@ class Example:
     lines: tuple[Line, ...]
 
 
-def parse_examples(text: str, card: CharacterCard, user: str) -> list[Example]:
-    """The examples in `text`, whose macros are replaced. A line without a speaker goes on with the turn before it.
+def parse_examples(card: CharacterCard, user: str) -> list[Example]:
+    """The card's examples, macros as they were written: what a macro says can't become a turn.
 
-    A block in which nobody speaks is all scene, so that no word of the card is lost.
+    A line without a speaker goes on with the turn before it. A block in which nobody speaks is all scene, so that no
+    word of the card is lost.
     """
-    speakers: dict[str, Role] = {card.data.name: "assistant", card.name: "assistant", user: "user"}
+    speakers: dict[str, Role] = {user.lower(): "user", "{{user}}": "user", "<user>": "user"}
+    speakers |= dict.fromkeys((card.data.name.lower(), card.name.lower(), "{{char}}", "<bot>", "<char>"), "assistant")
     names = "|".join(re.escape(name) for name in sorted(speakers, key=len, reverse=True))
-    speaker = re.compile(rf"^[ \t]*({names})[ \t]*:[ \t]*", re.MULTILINE)
+    speaker = re.compile(rf"^[ \t]*({names})[ \t]*:[ \t]*", re.MULTILINE | re.IGNORECASE)
     examples = []
-    for block in filter(str.strip, _START.split(text)):
+    for block in filter(str.strip, _START.split(card.data.mes_example)):
         scene, *said = speaker.split(block)
         lines = [
-            Line(speakers[name], words.strip())
+            Line(speakers[name.lower()], words.strip())
             for name, words in zip(said[::2], said[1::2], strict=True)
             if words.strip()
         ]

@@ -99,10 +99,10 @@ def _place(one: Fired, layout: Layout) -> tuple[Part, Placement, bool]:
 
 
 def _from_the_top(block: LoreBlock) -> tuple[int, bool, int, int, int]:
-    """Head before history before tail; deeper messages first, and SillyTavern's order of roles."""
+    """Head before history before tail; deeper messages first, at one depth the system's last, as in SillyTavern."""
     place = block.placement
     part = ("head", "history", "tail").index(block.part)
-    return part, not block.frozen, ORDER.index(place.position), -place.depth, ROLES.index(place.role)
+    return part, not block.frozen, ORDER.index(place.position), -place.depth, -ROLES.index(place.role)
 
 
 def _name(place: Placement, freezes: bool) -> str:

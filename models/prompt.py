@@ -82,7 +82,10 @@ def build_prompt(
     starts = layout.starts(start)
     fitting = bisect_left(starts, -target, key=layout.shrinking)
     start = starts[fitting] if fitting < len(starts) else layout.last_user
-    return Prompt(layout.render(start), start)
+    # What was written into the history for a message of the user's goes or stays with it.
+    with_lore = layout.before(start)
+    ids = layout.render(with_lore)
+    return Prompt(ids, with_lore) if len(ids) <= limit_tokens else Prompt(layout.render(start), start)
 
 
 class Layout:
@@ -118,6 +121,12 @@ class Layout:
     def starts(self, start: int) -> list[int]:
         """Where history that begins with `start` may be cut: the turns of the user's after that one."""
         return [index for index in range(start + 1, len(self._turns)) if self._turns[index].role == "user"]
+
+    def before(self, start: int) -> int:
+        """The first of the system's turns right before that one."""
+        while start and self._turns[start - 1].role == "system":
+            start -= 1
+        return start
 
     def kept_tokens(self, limit_tokens: int, share: float) -> int:
         """How long a prompt is whose history fills `share` of its room. Raises PromptTooLong when there is none."""

@@ -108,10 +108,12 @@ def head_messages(scene: Scene) -> list[Message]:
     nothing to say are left out.
     """
     data, profile = scene.card.data, scene.card.profile
+    user = _section(scene, "user", "About {{user}}", scene.user.persona)
     opening = "" if "system_prompt" in scene.disabled else data.system_prompt
     head = [
         *_section(scene, "opening", "", opening or OPENING, scene.expand(OPENING)),
         *_world(scene, Position.BEFORE_CHAR),
+        *(user if scene.layout == "compat" else []),
         *_section(scene, "persona", "Persona", scene.card.persona),
         *_section(scene, "profile", "Character Profile", profile.lines() if profile else ""),
         *_world(scene, Position.BEFORE_DESC),
@@ -122,7 +124,7 @@ def head_messages(scene: Scene) -> list[Message]:
         *_section(scene, "scenario", "Scenario", data.scenario),
         *_world(scene, Position.SCENARIO),
         *_world(scene, Position.AFTER_CHAR),
-        *_section(scene, "user", "About {{user}}", scene.user.persona),
+        *(user if scene.layout == "cache" else []),
         *_section(scene, "instructions", "Instructions", scene.extra),
         *_section(scene, "closing", "", CLOSING),
     ]
@@ -209,15 +211,15 @@ def _world_of(title: str, blocks: Sequence[Block]) -> list[Block]:
 
 
 def _examples(scene: Scene) -> list[Message]:
-    examples = parse_examples(scene.expand(scene.card.data.mes_example), scene.card, scene.user.name)
+    examples = parse_examples(scene.card, scene.user.name)
     above = [Message("system", (block,)) for block in scene.lore_at("head", Position.EXAMPLES_TOP)]
     below = [Message("system", (block,)) for block in scene.lore_at("head", Position.EXAMPLES_BOTTOM)]
     messages = []
     for number, example in enumerate(examples, 1):
         name = f"example {number}"
-        announced = scene.expand(EXAMPLE) + (f"\n{example.scene}" if example.scene else "")
+        announced = scene.expand(EXAMPLE) + (f"\n{scene.expand(example.scene)}" if example.scene else "")
         messages.append(Message("system", (Block(name, announced),)))
-        messages += [Message(line.role, (Block(name, line.text),)) for line in example.lines]
+        messages += [Message(line.role, (Block(name, scene.expand(line.text)),)) for line in example.lines]
     if not (messages or above or below):
         return []
     return [*above, *messages, *below, Message("system", (Block("end of examples", BEGINNING),))]

@@ -47,11 +47,8 @@ def build_transcript_prompt(
     head_tokens = count_tokens(head)
     head_bytes = sum(len(renderer.decode(turn.token_ids).encode()) for turn in head)
     bytes_a_token = head_bytes / head_tokens if head_tokens else 4
-    block = (
-        (limit_tokens - head_tokens - count_tokens([insertion.turn for insertion in inserted]))
-        * (1 - KEEP_SHARE)
-        * bytes_a_token
-    )
+    # Whatever is inserted: it may be other lore each time, and must not move the cut.
+    block = (limit_tokens - head_tokens) * (1 - KEEP_SHARE) * bytes_a_token
     start = _anchor(lines, fitting, block) if fitting else skipped + layout.last_user
     return Prompt(layout.render(start - skipped), start)
 

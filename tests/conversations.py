@@ -13,7 +13,7 @@ ODO = CharacterRecord("odo", 1, CARD)
 
 
 def new_session() -> Session:
-    return open_session(ODO, UserPersona("Mira"), RENDERER)
+    return open_session(ODO, UserPersona("Mira"), RENDERER).reheaded(RENDERER)
 
 
 def exchange(session: Session, said: str = "Hello", answer: str = "Hello.") -> list[Message]:

@@ -120,6 +120,15 @@ def test_cut_is_kept_by_the_next_prompt() -> None:
     assert build_prompt(LLAMA, HEAD, turns, limit_tokens=LIMIT, start=cut.start) == cut
 
 
+def test_cut_keeps_what_was_written_for_a_message_with_it() -> None:
+    turns: list[Turn] = []
+    for _ in range(12):
+        turns += [say("system", 3), say("user", 8), say("assistant", 20)]
+    cut = build_prompt(LLAMA, HEAD, turns[:-1], limit_tokens=LIMIT)
+    assert cut.start > 0
+    assert [turn.role for turn in turns[cut.start : cut.start + 2]] == ["system", "user"]
+
+
 def test_continued_reply_keeps_the_tail_before_the_users_turn() -> None:
     turns = [say("user", 3), say("assistant", 2)]
     ids = build_prompt(LLAMA, HEAD, turns, inserted=insert(TAIL), limit_tokens=LIMIT).token_ids

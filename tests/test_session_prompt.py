@@ -91,7 +91,9 @@ def test_session_under_the_same_model_is_itself(renderer: Renderer) -> None:
 async def test_session_under_another_model_is_encoded_anew(renderer: Renderer, redis: Redis) -> None:
     store, other = SessionStore(redis, 15), OtherRenderer(renderer)
     card = CharacterCard(data=CardData(name="Odo", first_mes="Good morning.", mes_example="{{char}}: Hm."))
-    session = await store.create(open_session(CharacterRecord("odo", 1, card), UserPersona(), renderer))
+    session = await store.create(
+        open_session(CharacterRecord("odo", 1, card), UserPersona(), renderer).reheaded(renderer)
+    )
     said = Message(new_id("msg"), session.tip, "user", "Hello.", renderer.encode("Hello."))
     session = await store.commit(session, [said], tip=said.id, window=said.id)
     moved = (await store.get(session.id)).under(other)

@@ -29,8 +29,8 @@ async def read_prompt(
     record = await characters.get(character_id)
     if session is None:
         user = UserPersona()
-        opened = open_session(record, user, turns.engine.renderer, books=await shelf.books(record.card))
-        opened = await turns.preparation.with_lore(opened)
+        opened = open_session(record, user, turns.renderer, books=await shelf.books(record.card))
+        opened = await turns.preparation.with_head(opened)
     else:
         opened = await sessions.get(session)
         if opened.character_id != character_id:

@@ -98,11 +98,12 @@ async def create_chat_completion(
     else:
         turn = await _turn_of_client(character, lines, params, turns, shelf)
     model = character.id if character else turns.engine.model_id
+    begun = lines[-1].text if lines[-1].role == "assistant" else ""
     respond = request.app.state.respond
     if body.stream:
         usage = bool(body.stream_options and body.stream_options.include_usage)
-        return open_stream(turn, model, respond, body.view, include_usage=usage)
-    return TurnJson(turn, model, respond, partial(completion_to_wire, view=body.view))
+        return open_stream(turn, model, respond, body.view, include_usage=usage, begun=begun)
+    return TurnJson(turn, model, respond, partial(completion_to_wire, view=body.view, begun=begun))
 
 
 @router.get("/models", response_model=None)
@@ -160,7 +161,7 @@ async def _turn_of_client(
     character: CharacterRecord | None, lines: list[Line], params: SamplingParams, turns: Turns, shelf: Shelf
 ) -> RunningTurn:
     """A turn on the history that the client sent; without a character its messages are all there is."""
-    renderer = turns.engine.renderer
+    renderer = turns.renderer
     lines = _trimmed(lines)
     if character is None:
         turns.check_length(*(line.text for line in lines))
@@ -208,14 +209,14 @@ async def _turn_in_session(
     session = open_session(
         character,
         UserPersona(),
-        turns.engine.renderer,
+        turns.renderer,
         greeting=None,
         extra=_instructions(lines[: _first_said(lines)]),
         session_id=session_id,
         books=await shelf.books(character.card),
         past=[(line.role, line.text) for line in lines[:last] if line.role != "system"],
     )
-    session = await turns.preparation.with_lore(session)
+    session = await turns.preparation.with_head(session)
     turns.check_opening(session, params, said, system)
     # Opened by another request just now: that one has it, or has left it.
     with suppress(ConflictError):

@@ -13,7 +13,8 @@ from app.sessions.shelf import Shelf
 from app.store.personas import PersonaRecord
 from characters.card import DEFAULT_USER
 from characters.lore.placement import DEFAULT_DEPTH
-from models.sections import Note, UserPersona, head_text
+from characters.profile import one_line
+from models.sections import Note, UserPersona
 
 router = APIRouter(prefix="/sessions", tags=["sessions"], route_class=JsonRoute)
 
@@ -32,7 +33,7 @@ class User(BaseModel):
         return await shelf.persona(self.persona_id) if self.persona_id else None
 
     def plays(self, stored: PersonaRecord | None = None) -> UserPersona:
-        name = (self.name or "").strip() or (stored.name if stored else DEFAULT_USER)
+        name = one_line(self.name or "") or (stored.name if stored else DEFAULT_USER)
         return UserPersona(name, self.persona if self.persona is not None else stored.persona if stored else "")
 
 
@@ -80,18 +81,18 @@ async def create_session(
     persona = await said.stored(shelf)
     user = said.plays(persona)
     chosen = body.lorebook_ids or []
-    turns.check_length(head_text(record.card, user), record.card.data.mes_example)
     session = open_session(
         record,
         user,
-        turns.engine.renderer,
+        turns.renderer,
         greeting=body.greeting,
         lorebook_ids=tuple(chosen),
-        books=await shelf.books(record.card, chosen, persona),
+        persona_id=persona.id if persona else None,
+        books=await shelf.books(record.card, chosen, persona.id if persona else None),
         note=body.note.to_note() if body.note else Note(),
         follows=bool(body.follow),
     )
-    session = await turns.preparation.with_lore(session)
+    session = await turns.preparation.with_head(session)
     turns.check_opening(session)
     session = await sessions.create(session)
     messages = [message.to_wire() for message in session.branch()]
@@ -105,14 +106,15 @@ async def change_session(session_id: str, body: SessionPatch, turns: TurnsDep, s
 
     async def change(session: Session) -> dict[str, Any]:
         changes: dict[str, Any] = {}
-        persona = None
+        chosen, persona_id = session.lorebook_ids, session.persona_id
         if body.user is not None:
             persona = await body.user.stored(shelf)
-            changes["user"] = body.user.plays(persona)
+            persona_id = persona.id if persona else None
+            changes |= {"user": body.user.plays(persona), "persona_id": persona_id}
+        if body.lorebook_ids is not None:
+            changes["lorebook_ids"] = chosen = tuple(body.lorebook_ids)
         if body.lorebook_ids is not None or body.user is not None:
-            chosen = session.lorebook_ids if body.lorebook_ids is None else body.lorebook_ids
-            changes["lorebook_ids"] = tuple(chosen)
-            changes["books"] = await shelf.books(session.card, chosen, persona)
+            changes["books"] = await shelf.books(session.card, chosen, persona_id)
         if "note" in body.model_fields_set:
             changes["note"] = body.note.to_note() if body.note else Note()
         if body.follow is not None:

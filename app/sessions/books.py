@@ -1,9 +1,10 @@
 """The lorebooks that go with a session: those of its user, of the persona that is played, and of its character."""
 
 from collections.abc import Sequence
+from functools import lru_cache, partial
 
 from app.errors import InvalidRequestError, quoted
-from app.store.lorebooks import LorebookStore
+from app.store.lorebooks import LorebookRecord, LorebookStore
 from characters.card import EXTENSION, CharacterCard
 from characters.lorebook import Lorebook
 
@@ -24,7 +25,13 @@ async def load_books(lorebooks: LorebookStore, ids: Sequence[str]) -> list[tuple
     if size > MAX_BOOKS_BYTES:
         told = f"the lorebooks have {size:,} bytes together; a session keeps at most {MAX_BOOKS_BYTES:,}"
         raise InvalidRequestError(told, param="lorebook_ids", code="lorebooks_too_large")
-    return [(record.id, await lorebooks.beside(record.book.read)) for record in records]
+    return [(record.id, await lorebooks.beside(partial(_read, record))) for record in records]
+
+
+@lru_cache(maxsize=64)
+def _read(record: LorebookRecord) -> Lorebook:
+    """The same book each time, so that its rules are compiled once."""
+    return record.book.read()
 
 
 async def check_books(lorebooks: LorebookStore, ids: Sequence[str]) -> None:

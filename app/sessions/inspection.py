@@ -1,11 +1,11 @@
 """A prompt taken apart: each block with its place and its tokens, and what of it costs more than it needs to."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from app.errors import ContextLengthError
-from app.sessions.preparation import Plan, Setup
+from app.sessions.preparation import Setup
 from app.sessions.session import Session
 from app.sessions.turns import Turns
 from characters.lore.activation import Part
@@ -13,7 +13,7 @@ from characters.lore.reason import Reason
 from characters.macros import is_volatile
 from models.renderer import Role
 from models.sections import Message as Piece
-from models.sections import closing_messages, head_messages
+from models.sections import Scene, closing_messages, head_messages
 
 # Shares of the context from on which a part is worth a word.
 LARGE_HEAD, LARGE_EXAMPLES = 0.5, 0.25
@@ -42,43 +42,48 @@ class Inspection:
     lore: dict[str, Any]
 
 
-async def inspect_prompt(turns: Turns, session: Session, said: str) -> Inspection:
+async def inspect_prompt(turns: Turns, session: Session, said: str = "") -> Inspection:
     """The prompt of the session's next turn, if the user says `said`; nothing is written, and nothing is generated."""
-    session = await turns.preparation.renew(session)
     preparation = turns.preparation
-    plan = preparation.plan_message(session, said) if said else Plan([], session.tip)
-    setup = await preparation.prepare(session, plan)
-    scene, engine = setup.scene, turns.engine
+    session = await preparation.renew(session)
+    setup = await preparation.prepare(session, preparation.plan_message(session, said))
+    # Macros that count must say here what they say in the prompt.
+    context = setup.scene.context
+    scene = replace(setup.scene, context=replace(context, variables=dict(context.variables)))
     try:
         prompt, _ = turns.lay_out(session, setup)
-        prompt_tokens, start, refused = len(prompt.token_ids), prompt.start, []
+        prompt_tokens, start, warnings = len(prompt.token_ids), prompt.start, []
     except ContextLengthError as error:
-        prompt_tokens, start, refused = 0, 0, [error.message]
-    head = _blocks(turns, _head(session, setup), "head")
+        prompt_tokens, start, warnings = 0, 0, [error.message]
+    head = head_messages(await _head_scene(turns, session, setup))
+    if setup.scene.layout == "cache" and [turns.renderer.encode(message.text) for message in head] != [
+        list(turn.token_ids) for turn in session.head
+    ]:
+        warnings.append("the session's own head is older: shown is how it would begin now")
+    head_blocks = _blocks(turns, head, "head")
     history = [
         PromptBlock(f"message {message.id}", "history", message.role, message.content, len(message.token_ids))
         for message in setup.history[start:]
     ]
-    blocks = [*head, *_placed(turns, history, closing_messages(scene))]
+    blocks = [*head_blocks, *_placed(turns, history, closing_messages(scene))]
     activation = setup.told.activation
     return Inspection(
-        blocks,
-        [*refused, *_warnings(turns, session, setup, head, start)],
+        [block for block in blocks if block.text],
+        [*warnings, *_warnings(turns, session, setup, head_blocks, start)],
         prompt_tokens,
-        engine.max_model_len,
+        turns.engine.max_model_len,
         activation.to_json() if activation else {"fired": [], "not_fired": []},
     )
 
 
-def _head(session: Session, setup: Setup) -> Sequence[Piece]:
-    """The head as blocks; a session's own is what it was when it began, with the lore that is always told."""
+async def _head_scene(turns: Turns, session: Session, setup: Setup) -> Scene:
     if setup.scene.layout == "compat":
-        return head_messages(setup.scene)
-    return head_messages(session.scene(lore=setup.told.permanent))
+        return setup.head_scene(session)
+    return session.scene(await turns.preparation.told_always(session))
 
 
 def _blocks(turns: Turns, messages: Sequence[Piece], part: Part) -> list[PromptBlock]:
-    encode = turns.engine.renderer.encode
+    encode = turns.renderer.encode
     return [
         PromptBlock(block.name, part, message.role, block.text, len(encode(block.text)))
         for message in messages

@@ -7,12 +7,15 @@ the event loop: the keys of a hostile book may take half a second to give up on.
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from hashlib import blake2b
+from threading import Lock
 from typing import Any
 
 import anyio
 import anyio.to_thread
+import orjson
 
 from characters.calls import Context
 from characters.card import FIELD_MACROS, CharacterCard
@@ -34,7 +37,7 @@ Books = Sequence[tuple[str, Lorebook]]
 BUDGET_SHARE = 0.25
 # More of a chat than this no entry reads.
 SCANNED_MESSAGES = 200
-KEPT_RULEBOOKS = 256
+KEPT_RULEBOOKS = 64
 OWN_BOOK = "character_book"
 # What macros may read of a card and make of a book's texts, together; beyond it they are left as they are.
 MAX_MACRO_CHARACTERS = 1 << 24
@@ -54,13 +57,19 @@ class Told:
     warnings: tuple[str, ...] = ()
 
     @property
-    def permanent(self) -> list[LoreBlock]:
-        return [block for block in self.blocks if block.part == "head"]
-
-    @property
     def frozen(self) -> str:
         """What is written into the history with this turn."""
         return frozen_text(self.blocks)
+
+    def thawed(self, written: str) -> "Told":
+        """The same, with what asks to be frozen in the tail for this turn; what is `written` already stays there."""
+        loose = [block for block in self.blocks if block.frozen and block.text not in written]
+        if not loose:
+            return self
+        uids = {uid for block in loose for uid in block.entries}
+        blocks = [replace(block, part="tail", frozen=False) if block in loose else block for block in self.blocks]
+        frozen = {uid: count for uid, count in self.state.frozen.items() if uid not in uids}
+        return replace(self, blocks=blocks, state=replace(self.state, frozen=frozen))
 
 
 NOTHING = Told()
@@ -72,9 +81,10 @@ class Lore:
     def __init__(self, count_tokens: Callable[[str], int], context_tokens: int) -> None:
         self._count_tokens = count_tokens
         self._limiter = anyio.CapacityLimiter(MOST_TELLING)
-        self._defaults = Defaults(token_budget=int(context_tokens * BUDGET_SHARE))
-        # By the identity of card and books, which are kept beside their rules so that it stays theirs.
-        self._rulebooks: OrderedDict[tuple[int, int, str], tuple[CharacterCard, Books, list[Rulebook]]] = OrderedDict()
+        self._budget = int(context_tokens * BUDGET_SHARE)
+        # By what is in the card, and by the identity of books, kept beside their rules so that it stays theirs.
+        self._rulebooks: OrderedDict[tuple[object, ...], tuple[Books, list[Rulebook]]] = OrderedDict()
+        self._lock = Lock()
 
     async def tell(
         self,
@@ -85,24 +95,36 @@ class Lore:
         *,
         context: Context,
         state: LoreState = LoreState(),
+        room_tokens: int | None = None,
     ) -> Told:
-        """The lore of the turn that answers `chat`'s last message; of no message, what is told on every turn."""
+        """The lore of the turn that answers `chat`'s last message; of no message, what is told on every turn.
+
+        `room_tokens` bounds all of it, beside its share of the context.
+        """
         if not books and not (card.data.character_book or {}).get("entries"):
             return NOTHING
-        telling = partial(self._tell, card, user, books, chat, context, state)
+        telling = partial(self._tell, card, user, books, chat, context, state, room_tokens)
         return await anyio.to_thread.run_sync(telling, limiter=self._limiter)
 
     def _tell(
-        self, card: CharacterCard, user: UserPersona, books: Books, chat: Chat, context: Context, state: LoreState
+        self,
+        card: CharacterCard,
+        user: UserPersona,
+        books: Books,
+        chat: Chat,
+        context: Context,
+        state: LoreState,
+        room_tokens: int | None,
     ) -> Told:
         rulebooks = self._compile(card, user, books)
+        budget = self._budget if room_tokens is None else min(self._budget, room_tokens)
         activation = activate(
             rulebooks,
             chat,
             seed=context.seed or "",
             count_tokens=self._count_tokens,
             state=state,
-            defaults=self._defaults,
+            defaults=Defaults(token_budget=budget),
             expand=BoundedMacros(card, partial(card.expand, user=user.name, persona=user.persona, context=context)),
         )
         return Told(
@@ -115,16 +137,22 @@ class Lore:
         )
 
     def _compile(self, card: CharacterCard, user: UserPersona, books: Books) -> list[Rulebook]:
-        key = (id(card), id(books), user.name)
-        if key not in self._rulebooks:
-            expand = BoundedMacros(card, partial(card.expand, user=user.name))
-            named = [*books, *read_own_book(card)]
-            rulebooks = [build_rulebook(book, name, self._defaults, expand) for name, book in named]
-            self._rulebooks[key] = (card, books, rulebooks)
-            while len(self._rulebooks) > KEPT_RULEBOOKS:
-                self._rulebooks.popitem(last=False)
-        self._rulebooks.move_to_end(key)
-        return self._rulebooks[key][2]
+        key = (_digest(card), user.name, *(id(book) for _, book in books))
+        with self._lock:
+            if key not in self._rulebooks:
+                expand = BoundedMacros(card, partial(card.expand, user=user.name))
+                named = [*books, *read_own_book(card)]
+                self._rulebooks[key] = books, [build_rulebook(book, name, expand=expand) for name, book in named]
+                while len(self._rulebooks) > KEPT_RULEBOOKS:
+                    self._rulebooks.popitem(last=False)
+            self._rulebooks.move_to_end(key)
+            return self._rulebooks[key][1]
+
+
+def _digest(card: CharacterCard) -> bytes:
+    """Of a card's book, and of all that the macros in its keys can say."""
+    fields = [card.data.name, card.name, *(getattr(card.data, field) for field in FIELD_MACROS.values())]
+    return blake2b(orjson.dumps([card.data.character_book, fields]), digest_size=16).digest()
 
 
 class BoundedMacros:

@@ -5,12 +5,18 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from app.errors import NotFoundError
+from app.sessions.bounds import BoundedRenderer
 from app.sessions.lore import Lore, Told, build_chat
 from app.sessions.session import Message, Session, lore_state, new_id
-from app.store.characters import CharacterStore
-from models.lore import LoreBlock
-from models.renderer import Renderer
-from models.sections import Scene
+from app.sessions.shelf import Shelf
+from app.store.characters import CharacterRecord, CharacterStore
+from models.prompt import count_tokens
+from models.sections import Scene, head_messages
+
+# Of the context that is kept free for a reply when lore is told.
+REPLY_SHARE = 0.25
+# The revision of a character that nobody wrote down.
+UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,28 +41,39 @@ class Setup:
     told: Told
     scene: Scene
 
+    def head_scene(self, session: Session) -> Scene:
+        """What a head says that is written anew for this turn: its lore, but the card's macros as they were."""
+        return session.scene(self.told)
+
 
 class Preparation:
-    """Prepares the turns of sessions on one model."""
+    """Prepares the turns of sessions on one model, in a context of `max_model_len` tokens."""
 
-    def __init__(self, renderer: Renderer, lore: Lore, characters: CharacterStore) -> None:
+    def __init__(
+        self, renderer: BoundedRenderer, lore: Lore, characters: CharacterStore, shelf: Shelf, max_model_len: int
+    ) -> None:
         self._renderer = renderer
         self._lore = lore
         self._characters = characters
+        self._shelf = shelf
+        self._max_model_len = max_model_len
 
-    async def with_lore(self, session: Session) -> Session:
-        """`session` with the lore in its head that is told on every turn."""
-        permanent = await self.permanent(session)
-        return session.reheaded(self._renderer, permanent) if permanent else session
+    async def with_head(self, session: Session) -> Session:
+        """`session` with its head written, the lore in it that is told on every turn.
 
-    async def permanent(self, session: Session) -> list[LoreBlock]:
-        """The lore that stands in a session's head."""
-        context = session.opening_context()
+        Raises ContextLengthError where the card alone is longer than any prompt.
+        """
+        told = await self.told_always(session)
+        self._renderer.check_length(*(message.text for message in head_messages(session.scene(told))))
+        return session.reheaded(self._renderer, told)
+
+    async def told_always(self, session: Session) -> Told:
+        """The lore that needs nothing to be said."""
         chat = build_chat(session.card, session.user, [])
-        return (await self._lore.tell(session.card, session.user, session.books, chat, context=context)).permanent
+        return await self._lore.tell(session.card, session.user, session.books, chat, context=session.opening_context())
 
     def plan_message(self, session: Session, content: str, system: Sequence[str] = ()) -> Plan:
-        """The turn that answers a message of the user's. `system` as of `reply`."""
+        """The turn that answers a message of the user's. `system` as of `Turns.reply`."""
         said = Message(new_id("msg"), session.tip, "user", content, self._renderer.encode(content.strip()))
         return Plan([said], said.id, session.instructions(system))
 
@@ -74,25 +91,45 @@ class Preparation:
             trigger=plan.trigger,
         )
         told = await self._lore.tell(
-            session.card, session.user, session.books, chat, context=context, state=lore_state(history[:-1])
+            session.card,
+            session.user,
+            session.books,
+            chat,
+            context=context,
+            state=lore_state(history[:-1]),
+            room_tokens=self._room(session, history),
         )
         if told.frozen and plan.added:
             said = plan.added[-1]
             frozen = Message(new_id("msg"), said.parent, "system", told.frozen, self._renderer.encode(told.frozen))
-            plan = replace(plan, added=[frozen, replace(said, parent=frozen.id)])
-            history[-1:] = plan.added
-        scene = session.scene(lore=told.blocks, context=replace(context, outlets=told.outlets))
-        return Setup(plan, history, told, replace(scene, instructions=plan.instructions, disabled=told.disabled))
+            plan = replace(plan, added=[*plan.added[:-1], frozen, replace(said, parent=frozen.id)])
+            history[-1:] = plan.added[-2:]
+        elif told.frozen:
+            written = history[-2].content if len(history) > 1 and history[-2].role == "system" else ""
+            told = told.thawed(written)
+        scene = replace(session.scene(told, context), instructions=plan.instructions)
+        return Setup(plan, history, told, scene)
+
+    def _room(self, session: Session, history: Sequence[Message]) -> int:
+        """Tokens that lore may take of what head, reply and last message leave."""
+        last = len(history[-1].token_ids) if history else 0
+        return max(0, int(self._max_model_len * (1 - REPLY_SHARE)) - count_tokens(session.head) - last)
 
     async def renew(self, session: Session) -> Session:
         """The session under this model's vocabulary, with its character as it is now where it follows that."""
-        renderer = self._renderer
         if session.follows:
             with suppress(NotFoundError):  # deleted since: the session goes on with what it has
-                now = await self._characters.get(session.character_id)
-                if now.revision != session.revision:
-                    session = replace(session, card=now.card, revision=now.revision, character_version=now.version)
-                    session = session.reheaded(renderer, await self.permanent(session))
-        if session.fingerprint != renderer.fingerprint:
-            session = session.under(renderer, await self.permanent(session))
+                session = await self._follow(session, await self._characters.get(session.character_id))
+        elif not session.revision:
+            # Sessions of version 0.1.0 know no lore.
+            session = await self.with_head(replace(session, revision=UNKNOWN))
+        if session.fingerprint != self._renderer.fingerprint:
+            session = session.under(self._renderer, await self.told_always(session))
         return session
+
+    async def _follow(self, session: Session, now: CharacterRecord) -> Session:
+        if now.revision == session.revision:
+            return session
+        books = await self._shelf.books(now.card, session.lorebook_ids, session.persona_id)
+        changed = replace(session, card=now.card, revision=now.revision, character_version=now.version, books=books)
+        return await self.with_head(changed)

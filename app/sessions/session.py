@@ -12,11 +12,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, Protocol
 
 from app.errors import InvalidRequestError
+from app.sessions.lore import NOTHING, Told
 from characters.calls import Context
 from characters.card import CharacterCard
 from characters.lore.timing import LoreState, parse_state
 from characters.lorebook import Lorebook
-from models.lore import LoreBlock
 from models.renderer import Renderer, Turn
 from models.sections import Note, Scene, UserPersona, build_head, read_layout
 
@@ -93,6 +93,7 @@ class Session:
     note: Note = field(default_factory=Note)
     lorebook_ids: Sequence[str] = ()
     books: Sequence[tuple[str, Lorebook]] = ()
+    persona_id: str | None = None
     greeting: int | None = None
     follows: bool = False
     character_version: int = 0
@@ -126,16 +127,17 @@ class Session:
         begun = next((count for count in range(len(system) + 1) if join_instructions(system[:count]) == self.extra), 0)
         return join_instructions(system[begun:])
 
-    def scene(self, *, lore: Sequence[LoreBlock] = (), context: Context | None = None) -> Scene:
-        """What prompts say beside the history; by default as when the session began."""
+    def scene(self, told: Told = NOTHING, context: Context | None = None) -> Scene:
+        """What prompts say beside the history, with the lore that is told; by default as when the session began."""
         return Scene(
             self.card,
             self.user,
             self.extra,
             note=self.note,
-            lore=lore,
+            lore=told.blocks,
+            disabled=told.disabled,
             layout=read_layout(self.card),
-            context=context or self.opening_context(),
+            context=replace(context or self.opening_context(), outlets=told.outlets),
         )
 
     def opening_context(self) -> Context:
@@ -144,23 +146,24 @@ class Session:
 
     def turn_context(self, history: Sequence[Message]) -> Context:
         """What macros know on the turn that answers `history`: the same for each reply to the same message."""
-        idle = timedelta(seconds=history[-1].created - history[-2].created) if len(history) > 1 else None
+        said = [message for message in history if message.role != "system"]
+        idle = timedelta(seconds=said[-1].created - said[-2].created) if len(said) > 1 else None
         return Context(
-            seed=f"{self.id}/{len(history)}",
+            seed=f"{self.id}/{len(said)}",
             chat=self.id,
-            now=_local(history[-1].created) if history else _local(self.created),
+            now=_local(said[-1].created) if said else _local(self.created),
             idle=idle,
             variables=dict(_latest(history, "variables")),
             global_variables=dict(_latest(history, "global_variables")),
-            known=_known(history),
+            known=known_of([(message.role, message.content) for message in said]),
         )
 
-    def reheaded(self, renderer: Renderer, permanent: Sequence[LoreBlock]) -> "Session":
-        """This session with its head written anew, for it has changed; `permanent` is the lore that stands in it."""
-        head = build_head(renderer.encode, self.scene(lore=permanent))
+    def reheaded(self, renderer: Renderer, told: Told = NOTHING) -> "Session":
+        """This session with its head written anew, with the lore that is told on every turn."""
+        head = build_head(renderer.encode, self.scene(told))
         return replace(self, head=head, renewed="ids" if self.renewed == "ids" else "head")
 
-    def under(self, renderer: Renderer, permanent: Sequence[LoreBlock] = ()) -> "Session":
+    def under(self, renderer: Renderer, told: Told = NOTHING) -> "Session":
         """This session with ids of `renderer`'s vocabulary, encoded anew when the model has changed."""
         if self.fingerprint == renderer.fingerprint:
             return self
@@ -168,7 +171,7 @@ class Session:
             key: replace(message, token_ids=renderer.encode(message.content)) for key, message in self.messages.items()
         }
         moved = replace(self, fingerprint=renderer.fingerprint, messages=messages, window=None, renewed="ids")
-        return moved.reheaded(renderer, permanent)
+        return moved.reheaded(renderer, told)
 
     def add(self, added: Sequence[Message], *, tip: str | None, window: str | None) -> "Session":
         """The next version: with `added`, its active branch ending at `tip`."""
@@ -190,7 +193,7 @@ class Session:
             "character_id": self.character_id,
             "character_version": self.character_version,
             "follow": self.follows,
-            "user": {"name": self.user.name, "persona": self.user.persona},
+            "user": {"name": self.user.name, "persona": self.user.persona, "persona_id": self.persona_id},
             "lorebook_ids": list(self.lorebook_ids),
             "note": asdict(self.note) if self.note.text else None,
             "version": self.version,
@@ -211,7 +214,7 @@ def open_session(
 ) -> Session:
     """A new session, with the card's greeting number `greeting`, the text given as one, or none (None).
 
-    `past` is what was said before the session came here. Its head has no lore yet: `Preparation.with_lore` adds that.
+    `past` is what was said before the session came here. It has no head yet: `Preparation.with_head` writes that.
 
     Raises InvalidRequestError when the card has no such greeting; a card without any opens silently with number 0.
     """
@@ -229,14 +232,13 @@ def open_session(
         card=card,
         user=user,
         fingerprint=renderer.fingerprint,
-        head=(),
+        head=[],
         messages={},
         tip=None,
         greeting=greeting if isinstance(greeting, int) and greetings else None,
         **more,
     )
     context = session.opening_context()
-    session = replace(session, head=build_head(renderer.encode, session.scene(context=context)))
     text = greeting if isinstance(greeting, str) else greetings[greeting] if greeting is not None and greetings else ""
     greeted = card.expand(text, user.name, persona=user.persona, context=context) if text.strip() else ""
     said: list[tuple[Speaker, str]] = [("assistant", greeted)] if greeted.strip() else []
@@ -271,12 +273,11 @@ def _latest(history: Sequence[Message], name: str) -> Mapping[str, Any]:
     return latest
 
 
-def _known(history: Sequence[Message]) -> dict[str, str]:
-    """What SillyTavern's macros say of a chat's messages, which it counts from 0."""
-    said = [message for message in history if message.role != "system"]
+def known_of(said: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """What SillyTavern's macros say of a chat's messages, which it counts from 0; `said` are roles and texts."""
 
-    def last(*roles: Speaker) -> str:
-        return next((message.content for message in reversed(said) if message.role in roles), "")
+    def last(*roles: str) -> str:
+        return next((text for role, text in reversed(said) if role in roles), "")
 
     return {
         "lastmessage": last("user", "assistant"),
@@ -284,7 +285,6 @@ def _known(history: Sequence[Message]) -> dict[str, str]:
         "input": last("user"),
         "lastcharmessage": last("assistant"),
         "lastmessageid": str(len(said) - 1) if said else "",
-        "firstincludedmessageid": "0" if said else "",
     }
 
 

@@ -24,24 +24,24 @@ from app.errors import (
     quoted,
 )
 from app.metrics import Metrics
+from app.sessions.bounds import BoundedRenderer
 from app.sessions.lore import Books, Lore, build_chat
 from app.sessions.preparation import Plan, Preparation, Setup
 from app.sessions.running import Running
-from app.sessions.session import Session, as_turns, build_state, new_id
+from app.sessions.session import Session, as_turns, build_state, known_of, new_id
+from app.sessions.shelf import Shelf
 from app.sessions.turn import Choice, RunningTurn, SessionWrite
 from app.store.characters import CharacterStore
 from app.store.sessions import SessionStore
 from characters.calls import Context
 from models.engine import Engine, SamplingParams
 from models.examples import Line
-from models.prompt import Insertion, Prompt, PromptTooLong, build_prompt
+from models.prompt import Prompt, PromptTooLong, build_prompt
 from models.renderer import RenderError, Turn
 from models.sections import Scene, build_head, build_insertions
 from models.transcript import build_transcript_prompt
 from models.trials import Trials
 
-# More than this a token doesn't hold, but for runs of white space.
-MOST_CHARACTERS_A_TOKEN = 32
 SCHEMA_CHECK_S = 5.0
 
 
@@ -56,11 +56,13 @@ class Turns:
         running: Running,
         *,
         characters: CharacterStore,
+        shelf: Shelf,
         reply_tokens: int,
     ) -> None:
         self.engine = engine
-        self.lore = Lore(lambda text: len(engine.renderer.encode(text)), engine.max_model_len)
-        self.preparation = Preparation(engine.renderer, self.lore, characters)
+        self.renderer = BoundedRenderer(engine.renderer, engine.max_model_len)
+        self.lore = Lore(self.renderer.count_tokens, engine.max_model_len)
+        self.preparation = Preparation(self.renderer, self.lore, characters, shelf, engine.max_model_len)
         self.sessions = sessions
         self.metrics = metrics
         self.running = running
@@ -69,7 +71,7 @@ class Turns:
         # A schema of ten thousand parts is seconds of Python, so they take turns beside the event loop.
         self.checks = Trials(1, SCHEMA_CHECK_S)
         # The same few heads come with every request that has no session: thousands of tokens each.
-        self.encode_head = lru_cache(maxsize=512)(engine.renderer.encode)
+        self.encode_head = lru_cache(maxsize=512)(self.renderer.encode)
 
     async def reply(
         self,
@@ -126,29 +128,26 @@ class Turns:
         """
         started = time.perf_counter()
         self._admit()
-        renderer = self.engine.renderer
-        # A transcript has no name: its first line decides what chance says, the same in each request.
+        renderer = self.renderer
+        said = [(line.role, line.text) for line in lines]
+        # A transcript has no name: its first line and its length decide what chance says, in its head the line alone.
         seed = blake2b(lines[0].text.encode(), digest_size=16).hexdigest()
-        context = Context(seed=seed, chat=seed, now=datetime.now().astimezone())
-        chat = build_chat(scene.card, scene.user, [(line.role, line.text) for line in lines])
-        told = await self.lore.tell(scene.card, scene.user, books, chat, context=context)
-        scene = replace(scene, lore=told.blocks, disabled=told.disabled, context=replace(context, outlets=told.outlets))
-        inserted = build_insertions(renderer.encode, scene)
-        if told.frozen:
-            # Nothing is kept of a client's transcript, so nothing can be frozen into it.
-            inserted.append(Insertion(Turn("system", renderer.encode(told.frozen))))
-        head = build_head(self.encode_head, scene)
+        begun = Context(seed=seed, chat=seed, now=datetime.now().astimezone())
+        now = replace(begun, seed=f"{seed}/{len(lines)}", known=known_of(said), variables={}, global_variables={})
+        told = await self.lore.tell(
+            scene.card, scene.user, books, build_chat(scene.card, scene.user, said), context=now
+        )
+        # Nothing is kept of a client's transcript, so nothing can be frozen into it.
+        told = told.thawed("")
+        scene = replace(scene, lore=told.blocks, disabled=told.disabled)
+        inserted = build_insertions(renderer.encode, replace(scene, context=replace(now, outlets=told.outlets)))
+        head = build_head(self.encode_head, replace(scene, context=replace(begun, outlets=told.outlets)))
         prompt, params = self._build(partial(build_transcript_prompt, renderer, head, lines, inserted=inserted), params)
         return RunningTurn(self, prompt.token_ids, params, "chat.completions", started)
 
     def check_length(self, *texts: str) -> None:
         """Raise ContextLengthError for texts that no prompt could hold, before a second is spent on their tokens."""
-        characters = sum(map(len, texts))
-        if characters > MOST_CHARACTERS_A_TOKEN * self.engine.max_model_len:
-            raise ContextLengthError(
-                f"{characters} characters can't fit into a context of {self.engine.max_model_len} tokens",
-                param="messages",
-            )
+        self.renderer.check_length(*texts)
 
     def check_opening(
         self, session: Session, params: SamplingParams = SamplingParams(), said: str = "", system: Sequence[str] = ()
@@ -157,7 +156,7 @@ class Turns:
 
         Arguments as of `reply`.
         """
-        renderer = self.engine.renderer
+        renderer = self.renderer
         turns = [Turn("user", renderer.encode(said.strip()))] if said else []
         scene = replace(session.scene(), instructions=session.instructions(system))
         inserted = build_insertions(renderer.encode, scene)
@@ -167,13 +166,13 @@ class Turns:
         """Change fields of a session between two turns, and write its head anew. Raises SessionBusyError in one."""
         async with self._taken(session_id) as (session, lease):
             changed = replace(session, **await make_changes(session))
-            changed = changed.reheaded(self.engine.renderer, await self.preparation.permanent(changed))
+            changed = await self.preparation.with_head(changed)
             self.check_opening(changed)
             return await self.sessions.commit(changed, [], tip=changed.tip, window=changed.window, lease=lease)
 
     @asynccontextmanager
     async def _taken(self, session_id: str) -> AsyncIterator[tuple[Session, str]]:
-        """The session under a lease, given back when the body fails; else the body's commit gives it back."""
+        """The session under a lease, given back when the body fails; else whatever commits gives it back."""
         lease = new_id("lease")
         session = await self.sessions.acquire(session_id, lease)
         try:
@@ -193,7 +192,7 @@ class Turns:
         async with self._taken(session_id) as (session, lease):
             setup = await self.preparation.prepare(session, make_plan(session))
             params = params if params.max_tokens else replace(params, max_tokens=self._reply_tokens)
-            prefill_ids = self.engine.renderer.encode(prefill) if prefill else []
+            prefill_ids = self.renderer.encode(prefill) if prefill else []
             prompt, params = self.lay_out(session, setup, params, prefill_ids)
         plan = setup.plan
         assert plan.parent is not None
@@ -212,15 +211,13 @@ class Turns:
         prefill_ids: Sequence[int] = (),
     ) -> tuple[Prompt, SamplingParams]:
         """The turn's prompt, and its sampling with the room that is left. Raises ContextLengthError."""
-        encode, scene = self.engine.renderer.encode, setup.scene
+        encode, scene = self.renderer.encode, setup.scene
         turns = as_turns(setup.history) + ([Turn("assistant", prefill_ids)] if prefill_ids else [])
         ids = [message.id for message in setup.history]
         start = ids.index(session.window) if session.window in ids else 0
-        head = session.head if scene.layout == "cache" else build_head(encode, scene)
+        head = session.head if scene.layout == "cache" else build_head(encode, setup.head_scene(session))
         inserted = build_insertions(encode, scene)
-        return self._build(
-            partial(build_prompt, self.engine.renderer, head, turns, inserted=inserted, start=start), params
-        )
+        return self._build(partial(build_prompt, self.renderer, head, turns, inserted=inserted, start=start), params)
 
     def _build(
         self, build: Callable[..., Prompt], params: SamplingParams, *, reply_tokens: int | None = None

@@ -10,6 +10,7 @@ from dataclasses import asdict, fields
 from functools import lru_cache
 from typing import Any
 
+import anyio.to_thread
 import orjson
 from redis.asyncio import Redis
 
@@ -24,7 +25,19 @@ from models.sections import Note, UserPersona
 
 ALL = "oc:sessions"
 # Fields of a session that are stored as they are.
-_SETTINGS = ("lorebook_ids", "greeting", "follows", "character_version", "revision")
+_SETTINGS = ("lorebook_ids", "persona_id", "greeting", "follows", "character_version", "revision")
+# What a list shows of a session, and what it needs not be told of it.
+_SHOWN = (b"version", b"character_id", b"user", b"created", b"updated", b"settings")
+_NOTHING = {
+    b"card": b'{"data":{"name":"nobody"}}',
+    b"fingerprint": b"",
+    b"head": b"",
+    b"tip": b"",
+    b"window": b"",
+    b"extra": b"",
+}
+# Larger ones are read beside the event loop.
+_LARGE_BOOKS = 1 << 16
 _MESSAGE_FIELDS = tuple(field.name for field in fields(Message) if field.name != "token_ids")
 
 
@@ -53,7 +66,7 @@ class SessionStore:
             for part in ("meta", "messages", "tokens"):
                 pipeline.hgetall(_key(session_id, part))
             meta, messages, tokens = await pipeline.execute()
-        return _load(session_id, meta, messages, tokens)
+        return await _read(session_id, meta, messages, tokens)
 
     async def acquire(self, session_id: str, lease: str) -> Session:
         """Take the session for one turn and read it. Raises SessionBusyError while another turn runs."""
@@ -64,7 +77,7 @@ class SessionStore:
             raise SessionBusyError(f"the session {session_id!r} is answering already: wait for that turn, or cancel it")
         if outcome == b"missing":
             raise _unknown(session_id)
-        return _load(session_id, *(dict(zip(part[::2], part[1::2], strict=True)) for part in parts))
+        return await _read(session_id, *(dict(zip(part[::2], part[1::2], strict=True)) for part in parts))
 
     async def commit(
         self,
@@ -129,10 +142,11 @@ class SessionStore:
             ids = await self._redis.zrevrange(ALL, offset, offset + limit)
             pipeline = self._redis.pipeline(transaction=False)
             for session_id in ids[:limit]:
-                pipeline.hgetall(_key(session_id.decode(), "meta"))
-            metas = await pipeline.execute()
+                pipeline.hmget(_key(session_id.decode(), "meta"), _SHOWN)
+            rows = await pipeline.execute()
+        metas = [{name: value for name, value in zip(_SHOWN, row, strict=True) if value is not None} for row in rows]
         shown = [
-            _load(session_id.decode(), meta, {}, {}).to_wire()
+            _load(session_id.decode(), {**_NOTHING, **meta}, {}, {}).to_wire()
             for session_id, meta in zip(ids, metas, strict=False)
             if meta
         ]
@@ -157,7 +171,7 @@ def _meta(session: Session) -> dict[str, str | bytes]:
         "head": _pack([token for turn in session.head for token in turn.token_ids]),
         "head_turns": orjson.dumps([[turn.role, len(turn.token_ids)] for turn in session.head]),
         "extra": session.extra,
-        "books": orjson.dumps([[name, book.to_v3()] for name, book in session.books]),
+        "books": orjson.dumps([[name, book.model_dump(exclude_unset=True)] for name, book in session.books]),
         "settings": orjson.dumps({name: getattr(session, name) for name in _SETTINGS} | {"note": asdict(session.note)}),
         "created": repr(session.created),
         **_moved(session),
@@ -178,6 +192,14 @@ def _record(message: Message) -> tuple[str, bytes, bytes]:
     # Not `asdict`, which copies every id of the reply one by one.
     fields = {name: getattr(message, name) for name in _MESSAGE_FIELDS}
     return message.id, orjson.dumps(fields), _pack(message.token_ids)
+
+
+async def _read(
+    session_id: str, meta: Mapping[bytes, bytes], messages: Mapping[bytes, bytes], tokens: Mapping[bytes, bytes]
+) -> Session:
+    if len(meta.get(b"books", b"")) > _LARGE_BOOKS:
+        await anyio.to_thread.run_sync(_load_books, meta[b"books"])
+    return _load(session_id, meta, messages, tokens)
 
 
 def _load(
@@ -226,7 +248,7 @@ def _load_settings(raw: bytes) -> dict[str, Any]:
     }
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=64)
 def _load_books(raw: bytes) -> Sequence[tuple[str, Lorebook]]:
     """Immutable, and the same for every turn of a session."""
     return tuple((name, parse_lorebook(book)[0]) for name, book in orjson.loads(raw))

@@ -67,10 +67,12 @@ class _Reading:
 
 
 def _uids(entries: Sequence[LoreEntry]) -> list[str]:
-    """What each entry is called: its id, where no other has the same, else its place."""
+    """What each entry is called: its id, where no other has the same and it can be no place's, else its place."""
     ids = [None if entry.id is None else str(entry.id) for entry in entries]
     often = Counter(ids)
-    return [f"#{place}" if uid is None or often[uid] > 1 else uid for place, uid in enumerate(ids)]
+    return [
+        f"#{place}" if uid is None or often[uid] > 1 or uid.startswith("#") else uid for place, uid in enumerate(ids)
+    ]
 
 
 def _build_rule(reading: _Reading, entry: LoreEntry, uid: str) -> Rule:
