@@ -65,13 +65,40 @@ def test_nothing_is_held_back_for_long(text: str) -> None:
     parser, given_chars = Parser(), 0
     for index, char in enumerate(text, 1):
         given_chars += sum(len(piece.raw) for piece in parser.feed(char))
-        assert index - given_chars <= 2 * SPAN_LIMIT
+        assert index - given_chars <= SPAN_LIMIT * (2 if "](" in text else 1)
 
 
 @given(replies)
 def test_speech_alone_stays_as_it_is(text: str) -> None:
     if all(piece.channel == "speech" for piece in pieces(text)):
         assert tell_apart(text) == Channels(text, [], [])
+
+
+@given(replies, st.data())
+def test_what_a_reply_goes_on_from_is_not_told_again(text: str, data: st.DataObject) -> None:
+    begun = text[: data.draw(st.integers(0, len(text)))]
+    told = tell_apart(text.removeprefix(begun), begun)
+    if all(piece.channel == "speech" for piece in pieces(text)):
+        assert told == Channels(text.removeprefix(begun), [], [])
+    whole = tell_apart(text)
+    assert whole.thoughts[len(whole.thoughts) - len(told.thoughts) + 1 :] == told.thoughts[1:]
+    assert whole.actions[len(whole.actions) - len(told.actions) + 1 :] == told.actions[1:]
+
+
+@pytest.mark.parametrize(
+    ("begun", "text", "speech", "thoughts"),
+    [
+        ("[I hate", " him.] Welcome!", "Welcome!", ["him."]),
+        ("Hello. [Him", "] Welcome!", " Welcome!", []),
+        ("Hello ", "[him] you", "you", ["him"]),
+        ("Hello [him] ", "you", "you", []),
+        ("Hello (never", " closed", " closed", []),
+        ('"Hello ', '[him]"', '"', ["him"]),
+        ("Hello ", "", "", []),
+    ],
+)
+def test_what_was_begun_closes(begun: str, text: str, speech: str, thoughts: list[str]) -> None:
+    assert tell_apart(text, begun) == Channels(speech, thoughts, [])
 
 
 @given(replies)

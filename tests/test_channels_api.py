@@ -8,6 +8,7 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
+from models.engine import EngineError
 from models.renderer import Renderer
 from tests.fake_engine import FakeEngine, Script
 from tests.live import Live, serve_live
@@ -119,6 +120,35 @@ async def test_completion_shows_channels_as_asked(live: Live, view: str, model: 
     assert choice["message"] == {"role": "assistant", "refusal": None, **SEEN[view]}
     streaming = await live.client.post(CHAT, json=HELLO | {"model": model, "channels": view, "stream": True})
     assert deltas(streaming) == streamed(view)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("view", ["separate", "hide"])
+@pytest.mark.parametrize("model", ["lyra", "fake", "session"])
+async def test_thought_that_was_begun_is_none_of_the_speech(live: Live, view: str, model: str) -> None:
+    live.engine.script.says = [" him.] Welcome!"]
+    headers = {"X-Session-Id": f"s-{view}"} if model == "session" else {}
+    messages = [*HELLO["messages"], {"role": "assistant", "content": "[I hate"}]
+    body = {"model": "lyra" if model == "session" else model, "messages": messages, "channels": view}
+    answer = await live.client.post(CHAT, json=body, headers=headers)
+    message = answer.raise_for_status().json()["choices"][0]["message"]
+    assert message["content"] == "Welcome!"
+    assert message.get("thoughts") == (["him."] if view == "separate" else None)
+    streaming = await live.client.post(CHAT, json=body | {"stream": True}, headers=headers)
+    told = [("content", "Welcome!")]
+    assert deltas(streaming) == ([("thought", "him."), *told] if view == "separate" else told)
+
+
+@pytest.mark.anyio
+async def test_what_was_held_back_comes_before_the_error(live: Live) -> None:
+    live.engine.script = Script(says=["Well. (" + "x" * 60], fail_after=2, failure=EngineError("scripted"))
+    session = await open_session(live)
+    body = {"content": "Hello.", "channels": "hide", "stream": True}
+    answer = await live.client.post(f"{session}/messages", json=body)
+    *frames, error, done = [line.removeprefix("data: ") for line in answer.text.splitlines() if line]
+    assert (done, json.loads(error)["error"]["code"]) == ("[DONE]", "engine_error")
+    sent = "".join(choice["delta"]["content"] for frame in frames for choice in json.loads(frame)["choices"])
+    assert sent == (await said(live, session))[-1]["content"] == "Well. (" + "x" * 60
 
 
 @pytest.mark.anyio

@@ -15,30 +15,29 @@ from models.marks import Channel
 
 
 def open_stream(
-    turn: RunningTurn, model: str, on_error: ErrorResponse, view: View, *, include_usage: bool
+    turn: RunningTurn, model: str, on_error: ErrorResponse, view: View, *, include_usage: bool, begun: str = ""
 ) -> ChatStream:
-    """The stream that shows `view`."""
+    """The stream that shows `view` of a reply that goes on from `begun`."""
     if view == "show":
         return ChatStream(turn, model, on_error, include_usage=include_usage)
-    return ChannelStream(turn, model, on_error, view, include_usage=include_usage)
+    return ChannelStream(turn, model, on_error, view, include_usage=include_usage, begun=begun)
 
 
 class ChannelStream(ChatStream):
-    """What is held back because it may be a thought or an action still is sent at the latest with the finish reason."""
+    """What is held back because it may be a thought or an action still is sent at the latest before the end, or the error."""
 
     def __init__(
-        self, turn: RunningTurn, model: str, on_error: ErrorResponse, view: View, *, include_usage: bool
+        self, turn: RunningTurn, model: str, on_error: ErrorResponse, view: View, *, include_usage: bool, begun: str
     ) -> None:
         super().__init__(turn, model, on_error, include_usage=include_usage)
         self._view = view
-        self._listeners = [Listener() for _ in turn.choices]
+        self._listeners = [Listener(begun) for _ in turn.choices]
 
     def _delta(self, chunk: Chunk) -> bytes:
         return self._frames(chunk.index, self._listeners[chunk.index].hear(chunk.text))
 
-    def _end(self) -> bytes:
-        held = b"".join(self._frames(index, listener.end()) for index, listener in enumerate(self._listeners))
-        return held + super()._end()
+    def _held(self) -> bytes:
+        return b"".join(self._frames(index, listener.end()) for index, listener in enumerate(self._listeners))
 
     def _frames(self, index: int, told: list[tuple[Channel, str]]) -> bytes:
         frames = b""

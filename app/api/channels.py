@@ -34,10 +34,13 @@ class ChannelFields(SamplingFields):
         return self
 
 
-def content_to_wire(text: str, view: View) -> dict[str, Any]:
-    """The part of a message that `view` decides: `content`, and with `separate` also `thoughts` and `actions`."""
+def content_to_wire(text: str, view: View, begun: str = "") -> dict[str, Any]:
+    """The part of a message that `view` decides: `content`, and with `separate` also `thoughts` and `actions`.
+
+    `begun` are the words that it goes on from, which aren't in `text`.
+    """
     if view == "show":
         return {"content": text}
-    told = tell_apart(text)
+    told = tell_apart(text, begun)
     beside = {"thoughts": told.thoughts, "actions": told.actions} if view == "separate" else {}
     return {"content": told.speech, **beside}

@@ -71,9 +71,14 @@ class TurnResponse(Response):
             # What was spoken is stored: a client that sends the turn again by itself would double it.
             answer.headers["x-should-retry"] = "false"
         if started:
-            await send({"type": "http.response.body", "body": b"data: " + bytes(answer.body) + b"\n\n" + DONE})
+            body = self._held() + b"data: " + bytes(answer.body) + b"\n\n" + DONE
+            await send({"type": "http.response.body", "body": body})
         else:
             await answer(scope, receive, send)
+
+    def _held(self) -> bytes:
+        """The frames of what was spoken and not sent yet."""
+        return b""
 
     def usage(self) -> dict[str, Any]:
         """OpenAI's usage object; cached tokens are always told."""
@@ -114,7 +119,7 @@ class ChatStream(TurnResponse):
                         body += self._delta(chunk)
                     if body:
                         await send({"type": "http.response.body", "body": body, "more_body": True})
-            await send({"type": "http.response.body", "body": self._end()})
+            await send({"type": "http.response.body", "body": self._held() + self._end()})
         except ApiError as error:
             await self._fail(error, scope, receive, send, started=self.started)
 
@@ -170,12 +175,12 @@ class TurnJson(TurnResponse):
             await JSONResponse(self._shape(self))(scope, receive, send)
 
 
-def completion_to_wire(answer: TurnJson, view: View = "show") -> dict[str, Any]:
-    """OpenAI's `chat.completion` object, with the channels that `view` shows."""
+def completion_to_wire(answer: TurnJson, view: View = "show", begun: str = "") -> dict[str, Any]:
+    """OpenAI's `chat.completion` object, with the channels that `view` shows of a reply that goes on from `begun`."""
     choices = [
         {
             "index": index,
-            "message": {"role": "assistant", **content_to_wire(choice.content, view), "refusal": None},
+            "message": {"role": "assistant", **content_to_wire(choice.content, view, begun), "refusal": None},
             "logprobs": logprobs_to_wire(choice.logprobs) if choice.logprobs else None,
             "finish_reason": finish_reason(choice.finish_reason),
         }
