@@ -111,7 +111,9 @@ def test_list_shows_sessions_newest_first(client: httpx.Client, greta: str) -> N
     second = client.get("/sessions", params={"limit": 3, "cursor": first["next_cursor"]}).json()
     shown = [session["id"] for session in (*first["sessions"], *second["sessions"])]
     assert shown[:5] == opened[::-1]
-    assert set(first["sessions"][0]) == {"id", "character_id", "user", "version", "created", "updated"}
+    told = {"id", "character_id", "user", "version", "created", "updated"}
+    opened_with = {"character_version", "follow", "persona_id", "lorebook_ids", "note"}
+    assert set(first["sessions"][0]) == told | opened_with
 
 
 def test_messages_page_from_the_oldest(client: httpx.Client, greta: str) -> None:

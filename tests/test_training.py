@@ -21,7 +21,7 @@ from models.synthesis.personas import imagine_characters
 from models.synthesis.profiles import build_profile_turns
 from models.training import sft
 from models.training.batches import IGNORED, CopyingBatches, RowBatches
-from models.training.network import build_network
+from models.training.network import build_network, load_network, save_network
 from models.training.recipe import Recipe, load_recipe
 from models.training.rows import build_example, build_scene, build_turns, row_texts
 from models.training.vocabulary import SPECIAL_TOKENS, learn_vocabulary
@@ -118,6 +118,14 @@ def test_a_recipe_begins_from_nothing_or_from_a_base() -> None:
         with pytest.raises(ValidationError, match="either a `base`"):
             Recipe.model_validate({**recipe, **wrong})
     assert load_recipe(Path("models/recipes/tiny-longer.yaml")).base == Path("build/tiny/first")
+
+
+def test_a_network_that_is_loaded_and_saved_is_the_same(tmp_path: Path) -> None:
+    shipped = Path("models/tiny")
+    network, tokenizer = load_network(shipped)
+    save_network(network, tokenizer, tmp_path)
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"):
+        assert (tmp_path / name).read_bytes() == (shipped / name).read_bytes(), name
 
 
 def test_the_recipe_of_the_shipped_model_is_its_shape() -> None:

@@ -15,6 +15,8 @@ from models.sections import Scene, head_messages
 
 # Of the context that is kept free for a reply when lore is told.
 REPLY_SHARE = 0.25
+# What the template and headings put around it all, at most.
+GLUE_TOKENS = 96
 # The revision of a character that nobody wrote down.
 UNKNOWN = "unknown"
 
@@ -113,7 +115,9 @@ class Preparation:
     def _room(self, session: Session, history: Sequence[Message]) -> int:
         """Tokens that lore may take of what head, reply and last message leave."""
         last = len(history[-1].token_ids) if history else 0
-        return max(0, int(self._max_model_len * (1 - REPLY_SHARE)) - count_tokens(session.head) - last)
+        beside = self._renderer.count_tokens(session.note.text + session.card.data.post_history_instructions)
+        taken = count_tokens(session.head) + last + beside + GLUE_TOKENS
+        return max(0, int(self._max_model_len * (1 - REPLY_SHARE)) - taken)
 
     async def renew(self, session: Session) -> Session:
         """The session under this model's vocabulary, with its character as it is now where it follows that."""

@@ -45,6 +45,8 @@ def load_network(folder: Path) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFas
     """The network of a model folder in float32, to be trained on, and its tokenizer."""
     network = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
     tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(folder)
+    for loaded in ("is_local", "local_files_only"):  # how it was read, which it would write down as its own
+        tokenizer.init_kwargs.pop(loaded, None)
     return network, tokenizer
 
 
