@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import struct
+import warnings
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -80,6 +81,17 @@ def zipped(files: Mapping[str, bytes]) -> bytes:
 
 def charx(value: Json, files: Mapping[str, bytes] | None = None) -> bytes:
     return zipped({"card.json": dumps(value), **(files or {})})
+
+
+def with_entry(name: str, blob: bytes = b"x", mode: int = 0) -> bytes:
+    """A CHARX with one more file."""
+    out = io.BytesIO(charx(v3()))
+    with zipfile.ZipFile(out, "a") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a name that is there already
+        entry = zipfile.ZipInfo(name)
+        entry.external_attr = mode << 16
+        archive.writestr(entry, blob)
+    return out.getvalue()
 
 
 def whole(card_file: CardFile) -> Json:

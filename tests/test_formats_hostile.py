@@ -6,8 +6,6 @@ import stat
 import struct
 import time
 import tracemalloc
-import warnings
-import zipfile
 import zlib
 from collections.abc import Callable
 
@@ -32,6 +30,7 @@ from tests.cards import (
     text,
     v2,
     v3,
+    with_entry,
     zipped,
 )
 from tests.strategies import FORGED_TURN, SPECIAL
@@ -45,17 +44,6 @@ def code_of(blob: bytes, read: Callable[[bytes], object] = read_card) -> str:
         read(blob)
     assert 20 < len(str(caught.value)) < 600
     return caught.value.code
-
-
-def with_entry(name: str, blob: bytes = b"x", mode: int = 0) -> bytes:
-    """A CHARX with one more file."""
-    out = io.BytesIO(charx(v3()))
-    with zipfile.ZipFile(out, "a") as archive, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a name that is there already
-        entry = zipfile.ZipInfo(name)
-        entry.external_attr = mode << 16
-        archive.writestr(entry, blob)
-    return out.getvalue()
 
 
 def patched(blob: bytes, signature: bytes, offset: int, value: bytes) -> bytes:

@@ -15,14 +15,17 @@ from app.api.upload import MOST_NAME_CHARS, FolderDep, Upload, describe_upload, 
 from app.errors import ApiError, InvalidRequestError, UnavailableError
 from app.store.characters import CharacterRecord, CharacterStore
 from app.store.lorebooks import LorebookRecord, LorebookStore
-from app.worker.pool import Worker
-from app.worker.reading import Found, read_upload
+from app.worker.pool import FileBeyondError, Worker
+from app.worker.reading import MOST_FILES, Found, find_file, read_upload
 from characters.card import CardError, CharacterCard, slug
 from characters.lorebook import Lorebook
 
 router = APIRouter(prefix="/characters", tags=["characters"])
 
 FILES = describe_upload({"type": "array", "items": {"type": "string", "format": "binary"}})
+
+# Files of a ZIP that may each take the worker's whole time until the rest is left unread.
+MOST_GIVEN_UP = 8
 
 Result = dict[str, Any]
 
@@ -57,16 +60,35 @@ class Importing:
     async def take(self, upload: Upload, prefix: str) -> None:
         """Read the upload and store what is in it; `prefix` stands before the paths in a ZIP."""
         start: int | None = 0
-        while start is not None:
-            async with open_folder() as folder:
+        most, given_up = MOST_FILES, 0
+        try:
+            while (place := start) is not None:
                 try:
-                    founds, start = await self.worker.run(read_upload, upload.path, folder, start)
-                except (CardError, ApiError) as error:
-                    self.results.append({"file": upload.name, **self._refusal(error)})
-                    return
-                for found in founds:
-                    name = upload.name if found.path is None else f"{prefix}{found.path}"
-                    self.results.append({"file": name, **await self._keep(name, found, folder)})
+                    start = await self._take_some(upload, prefix, place, most)
+                except FileBeyondError as error:
+                    path, following = await self.worker.run(find_file, upload.path, place)
+                    if path is not None and most > 1:
+                        # One of them took the others along: it shows itself when each is read alone.
+                        most = 1
+                        continue
+                    self._tell(_name(upload, prefix, path), self._refusal(error))
+                    start, most, given_up = following, MOST_FILES, given_up + 1
+                    if start is not None and given_up == MOST_GIVEN_UP:
+                        raise
+        except (CardError, ApiError) as error:
+            self._tell(upload.name, self._refusal(error))
+
+    async def _take_some(self, upload: Upload, prefix: str, start: int, most: int) -> int | None:
+        """Store up to `most` files from the `start`th on; returns where to go on, None at the end."""
+        async with open_folder() as folder:
+            founds, following = await self.worker.run(read_upload, upload.path, folder, start, most)
+            for found in founds:
+                name = _name(upload, prefix, found.path)
+                self._tell(name, await self._keep(name, found, folder))
+        return following
+
+    def _tell(self, name: str, result: Result) -> None:
+        self.results.append({"file": name, **result})
 
     async def _keep(self, name: str, found: Found, folder: Path) -> Result:
         try:
@@ -105,6 +127,10 @@ class Importing:
         kept = await self.lorebooks.beside(partial(build_book, book, found.warnings, told))
         record = await self.lorebooks.create_unnamed(LorebookRecord(slug(kept.name, "lorebook"), 1, kept))
         return {"lorebook_id": record.id, "name": record.name, "warnings": list(kept.warnings)}
+
+
+def _name(upload: Upload, prefix: str, path: str | None) -> str:
+    return upload.name if path is None else f"{prefix}{path}"
 
 
 def _answer(results: list[Result]) -> Response:

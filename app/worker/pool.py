@@ -21,6 +21,10 @@ MOST_WAITING = 128
 LIMIT_S = 60.0
 
 
+class FileBeyondError(InvalidRequestError):
+    """The file was given up: `file_too_slow` or `file_too_heavy`."""
+
+
 class Worker:
     """Runs functions on files, as many at once as half the processors. Open it in the event loop that uses it."""
 
@@ -31,8 +35,8 @@ class Worker:
     async def run(self, function: Callable[[*Ts], T], *arguments: *Ts) -> T:
         """What `function` returns or raises. It and its arguments are pickled; its module is imported over there.
 
-        A cancel ends the process. Raises UnavailableError when too much is waiting, InvalidRequestError when the file
-        takes too long or more than the process has.
+        A cancel ends the process. Raises UnavailableError when too much is waiting or no process starts, and
+        FileBeyondError when the file takes too long or more than the process has.
         """
         if self._limiter.statistics().tasks_waiting >= MOST_WAITING:
             raise UnavailableError("too many files wait to be read or written: try again", code="overloaded")
@@ -42,10 +46,14 @@ class Worker:
                     return await to_process.run_sync(_run, function, *arguments, cancellable=True)
             except TimeoutError:
                 told = f"the file takes longer than {self._limit_s:g} s, and was given up"
-                raise InvalidRequestError(told, code="file_too_slow") from None
+                raise FileBeyondError(told, code="file_too_slow") from None
             except BrokenWorkerProcess as error:
+                # Only those that anyio raises before the work begins say something.
+                if error.args:
+                    told = "no process could be started for the file: try again"
+                    raise UnavailableError(told, code="worker_failed") from error
                 told = "the process that worked on the file has ended before it was done"
-                raise InvalidRequestError(told, code="file_too_heavy") from error
+                raise FileBeyondError(told, code="file_too_heavy") from error
 
 
 def _run(function: Callable[[*Ts], T], *arguments: *Ts) -> T:

@@ -56,18 +56,33 @@ def unpack(blob: bytes, name: str, start: int = 0) -> Iterator[tuple[str, bytes 
 
     A file that can't be unpacked comes as the error. Raises CardError when the ZIP as a whole can't be read.
     """
-    archive = Archive(blob) if blob.startswith(ZIPS) else None
-    if archive is None or CARD in archive.sizes:
+    archive = _open_many(blob)
+    if archive is None:
         yield name, blob
         return
-    paths = [path for path in archive.sizes if not _is_litter(path)]
-    if not paths:
-        raise CardError("the ZIP is empty; expected cards in it", "empty_file")
-    for path in paths[start:]:
+    for path in _list(archive)[start:]:
         try:
             yield path, archive.read(path)
         except CardError as error:
             yield path, error
+
+
+def list_paths(blob: bytes) -> list[str] | None:
+    """The paths that `unpack` comes to in a ZIP of many, None for any other file. Raises CardError as that does."""
+    archive = _open_many(blob)
+    return None if archive is None else _list(archive)
+
+
+def _open_many(blob: bytes) -> Archive | None:
+    archive = Archive(blob) if blob.startswith(ZIPS) else None
+    return None if archive is None or CARD in archive.sizes else archive
+
+
+def _list(archive: Archive) -> list[str]:
+    paths = [path for path in archive.sizes if not _is_litter(path)]
+    if not paths:
+        raise CardError("the ZIP is empty; expected cards in it", "empty_file")
+    return paths
 
 
 def _read_jpeg(blob: bytes) -> CardFile:
