@@ -109,6 +109,8 @@ async def test_messages_are_read_with_the_channels_asked_for(live: Live, view: s
     assert SEEN[view].items() <= reply.items()
     assert reply.keys() == {"id", "role", "finish_reason", *SEEN[view]}
     assert greeting["content"] == ("*waves* Good morning." if view == "show" else "Good morning.")
+    whole = (await live.client.get(session, params={"channels": view})).raise_for_status().json()
+    assert whole["messages"] == [greeting, mine, reply]
 
 
 @pytest.mark.anyio

@@ -104,4 +104,4 @@ def test_quotes_too_long_for_the_context_are_refused(renderer: Renderer) -> None
 
 def test_complete_card_is_refused() -> None:
     with pytest.raises(NothingMissing):
-        from_card(parse_card({"name": "Brann", "profile": WRITTEN}))
+        from_card(parse_card({"name": "Brann", "first_mes": "Hm.", "profile": WRITTEN}))

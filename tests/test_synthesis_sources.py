@@ -1,5 +1,6 @@
 """Characters written from a persona, quotes or half a card, one or several at once, by an engine that does as told."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -14,7 +15,7 @@ from models.renderer import Renderer
 from tests.fake_engine import FakeEngine
 from tests.live import Live, serve_live
 from tests.refusals import assert_error
-from tests.synthesis import CONTEXT, count, say, schema, stream, synthesize, told, write
+from tests.synthesis import CONTEXT, SYNTHESIZE, count, say, schema, stream, synthesize, told, write
 
 pytestmark = pytest.mark.anyio
 
@@ -144,6 +145,72 @@ async def test_variation_that_is_no_profile_fails_all_of_them(live: Live, stream
     assert answer.status_code == (200 if streamed else 500)
     assert "synthesis_failed" in answer.text
     assert await count(live) == before
+
+
+async def test_variations_before_a_failure_are_answered_with_it(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.store.records.MOST_OF_ONE_NAME", 3)
+    before = await count(live)
+    answer = await synthesize(live, persona="A baker", n=3)
+    made = answer.json()
+    assert (answer.status_code, [one["id"] for one in made["characters"]]) == (201, ["odo", "odo-2"])
+    assert made["error"]["code"] == "id_taken"
+    assert await count(live) == before + 2
+    say(live, write(name="Mira"), write(name="Odo"), write(name="Mira"))
+    *_, error, kept = await stream(live, persona="A baker", n=3)
+    assert (error["error"]["code"], kept["id"]) == ("id_taken", "mira")
+
+
+async def test_change_in_between_stays_and_the_rest_is_filled(live: Live) -> None:
+    await live.client.post("/characters", json={**HALF, "id": "brann"})
+    say(live, half(gender="man", race="dwarf"))
+    live.engine.script.hold_after = 1
+    asked = asyncio.create_task(synthesize(live, character_id="brann", complete=True))
+    await live.engine.held.wait()
+    changed = {"data": {"first_mes": "Hm."}, "profile": {"gender": "woman"}}
+    assert (await live.client.patch("/characters/brann", json=changed)).status_code == 200
+    live.engine.go.set()
+    made = (await asked).raise_for_status().json()
+    assert (made["version"], made["data"]["first_mes"]) == (3, "Hm.")
+    assert (made["profile"]["gender"], made["profile"]["race"]) == ("woman", "dwarf")
+    assert {"race"} == {"race", "gender", "first_mes"} & set(made["filled"])
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_completion_of_another_state_than_if_match_says_is_refused(live: Live, late: bool) -> None:
+    await live.client.post("/characters", json={**HALF, "id": "brann"})
+    tag = {"if-match": (await live.client.get("/characters/brann")).headers["etag"] if late else '"other"'}
+    say(live, half())
+    live.engine.script.hold_after = 1
+    body = {"character_id": "brann", "complete": True}
+    asked = asyncio.create_task(live.client.post(SYNTHESIZE, json=body, headers=tag))
+    if late:
+        await live.engine.held.wait()
+        await live.client.patch("/characters/brann", json={"profile": {"gender": "woman"}})
+        live.engine.go.set()
+    assert_error(await asked, 412, code="etag_mismatch")
+    assert (await live.client.get("/characters/brann")).json()["version"] == (2 if late else 1)
+
+
+async def test_greeting_alone_is_filled_without_the_model(live: Live) -> None:
+    card = {"data": {"name": "Brann"}, "profile": json.loads(write(name="Brann"))}
+    await live.client.post("/characters", json={**card, "id": "brann"})
+    made = (await synthesize(live, character_id="brann", complete=True)).raise_for_status().json()
+    assert (made["version"], made["filled"]) == (2, ["first_mes"])
+    assert made["data"]["first_mes"] == "Hello, {{user}}. I am Brann."
+    [streamed] = await stream(live, card=card, complete=True, dry_run=True)
+    assert (streamed["id"], streamed["filled"]) == (None, ["first_mes"])
+    assert live.engine.prompts == []
+
+
+async def test_card_gets_the_id_it_asks_for(live: Live) -> None:
+    card = {**HALF, "id": "the-keeper"}
+    say(live, half())
+    answer = await synthesize(live, card=card, complete=True)
+    assert (answer.json()["id"], answer.headers["location"]) == ("the-keeper", "/characters/the-keeper")
+    assert_error(await synthesize(live, card=card, complete=True), 409, code="id_taken")
+    assert_error(await synthesize(live, card={**card, "id": "The Keeper"}, complete=True), 400, code="invalid_id")
+    assert_error(await synthesize(live, card={**card, "id": "others"}, complete=True, n=2), 400, param="n")
+    assert (await synthesize(live, card=card, complete=True, dry_run=True)).json()["id"] is None
 
 
 async def test_failure_before_the_first_byte_is_a_status(live: Live) -> None:

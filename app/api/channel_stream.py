@@ -24,7 +24,7 @@ def open_stream(
 
 
 class ChannelStream(ChatStream):
-    """What is held back because it may be a thought or an action still is sent at the latest before the end, or the error."""
+    """What is held back because it may be a thought or an action still is sent before the end or the error."""
 
     def __init__(
         self, turn: RunningTurn, model: str, on_error: ErrorResponse, view: View, *, include_usage: bool, begun: str

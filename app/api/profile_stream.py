@@ -3,10 +3,11 @@
 import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing
+from types import MappingProxyType
 from typing import Any
 
 import orjson
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from app.api.sse import DONE, STREAM_START, ErrorResponse, TurnResponse
@@ -19,14 +20,15 @@ _FIELD = re.compile(r'"(\w+)":"([^"]*)"')
 
 Wire = dict[str, Any]
 Written = dict[str, str]
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 Keep = Callable[[Written], Awaitable[Wire]]
 
 
 class ProfileStream(TurnResponse):
-    """The characters that `keep` makes of what the turn writes, as JSON: one as it is, several as `{"characters"}`.
+    """The characters that `keep` makes of what the turn writes, as `answer_json` has them.
 
     Streamed: a frame `{"field", "value"}` as each field is complete, with its character's `index` where there are
-    several; then a frame for each character, then [DONE].
+    several; then a frame for each character, after the error of the next one where that failed; then [DONE].
     """
 
     def __init__(
@@ -48,12 +50,23 @@ class ProfileStream(TurnResponse):
         self._several = several
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
+        made: list[Wire] = []
+        told: Wire = {"error": None}
         try:
-            made = [await self._keep(written) for written in await self._write(send)]
+            await self._make(made, send)
         except ApiError as error:
-            await self._fail(error, scope, receive, send, started=self.started)
-        else:
-            await self._answer(made, scope, receive, send)
+            if not made:
+                await self._fail(error, scope, receive, send, started=self.started)
+                return
+            told = orjson.loads(self._on_error(error).body)
+            await self._send(send, [told])
+        await self._answer(made, told, scope, receive, send)
+
+    async def _make(self, made: list[Wire], send: Send) -> None:
+        """Add to `made` what is kept, one by one: a failure keeps those before it."""
+        for written in await self._write(send):
+            kept = await self._keep(written)
+            made.append(kept)
 
     async def _write(self, send: Send, known: Mapping[str, str] | None = None) -> list[Written]:
         """Run the turn and send its fields but those that are `known` to be so. Returns those of each choice."""
@@ -78,23 +91,37 @@ class ProfileStream(TurnResponse):
         """The frames that a stream begins with."""
         return []
 
-    async def _answer(self, made: list[Wire], scope: Scope, receive: Receive, send: Send) -> None:
+    async def _answer(self, made: list[Wire], told: Wire, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send what was made; `told` is the error that ended it early, or has none."""
         if self._streamed:
             await self._send(send, made)
             await send({"type": "http.response.body", "body": DONE})
             return
-        if self._several:
-            await JSONResponse({"characters": made}, self._status)(scope, receive, send)
-            return
-        [one] = made
-        location = {"location": f"/characters/{one['id']}"} if self._status == 201 else {}
-        await JSONResponse(one, self._status, location)(scope, receive, send)
+        beside = told if told["error"] else {}
+        await answer_json(made, self._status, beside, several=self._several)(scope, receive, send)
 
     async def _send(self, send: Send, values: Iterable[Wire]) -> None:
         """A frame for each value, where the answer is a stream."""
-        body = b"".join(b"data: " + orjson.dumps(value) + b"\n\n" for value in values)
+        body = _frames(values)
         if self._streamed and body:
             await send({"type": "http.response.body", "body": body, "more_body": True})
+
+
+def answer_json(made: list[Wire], status: int, beside: Mapping[str, Any] = NOTHING, *, several: bool) -> Response:
+    """One character as it is, several as `{"characters"}` with what is to be said `beside` them."""
+    if several:
+        return JSONResponse({"characters": made, **beside}, status)
+    [one] = made
+    return JSONResponse(one, status, {"location": f"/characters/{one['id']}"} if status == 201 else {})
+
+
+def answer_stream(made: list[Wire]) -> Response:
+    """The end of a stream whose fields were all there before."""
+    return Response(_frames(made) + DONE, headers={"cache-control": "no-cache"}, media_type="text/event-stream")
+
+
+def _frames(values: Iterable[Wire]) -> bytes:
+    return b"".join(b"data: " + orjson.dumps(value) + b"\n\n" for value in values)
 
 
 class _Fields:

@@ -2,12 +2,10 @@
 
 from collections.abc import Awaitable, Callable
 
-import orjson
 from starlette.types import Receive, Scope, Send
 
 from app.api.profile_stream import Keep, ProfileStream, Wire
 from app.api.sse import ErrorResponse
-from app.errors import ApiError
 from app.sessions.turn import RunningTurn
 from models.synthesis.reading import Reading
 
@@ -40,23 +38,12 @@ class ReadingStream(ProfileStream):
         self._ask = ask
         self._keep_variation = keep_variation
 
-    async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
-        made: list[Wire] = []
-        failure: ApiError | None = None
-        try:
-            await self._read(made, send)
-        except ApiError as error:
-            if not made:
-                await self._fail(error, scope, receive, send, started=self.started)
-                return
-            failure = error
-        told = orjson.loads(self._on_error(failure).body) if failure else {"error": None}
-        if failure:
-            await self._send(send, [told])
+    async def _answer(self, made: list[Wire], told: Wire, scope: Scope, receive: Receive, send: Send) -> None:
         reading = {"read": self._reading.read, "pieces": self._reading.pieces, **told}
-        await self._answer([{**character, "reading": reading} for character in made], scope, receive, send)
+        read = [{**character, "reading": reading} for character in made]
+        await super()._answer(read, {"error": None}, scope, receive, send)
 
-    async def _read(self, made: list[Wire], send: Send) -> None:
+    async def _make(self, made: list[Wire], send: Send) -> None:
         """Read on to the end. The character as of the latest piece is `made[0]`, its variations follow."""
         while True:
             latest, *variations = await self._write(send, self._reading.profile.model_dump())
@@ -70,7 +57,7 @@ class ReadingStream(ProfileStream):
             self.turn = await self._ask()
         for variation in variations:
             kept_too = await self._keep_variation(variation)
-            made.append(kept_too)  # one by one: a failure keeps those before it
+            made.append(kept_too)
 
     def _opening(self) -> list[Wire]:
         return [self._progress()]

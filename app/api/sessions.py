@@ -20,6 +20,8 @@ from app.sessions.turn import RunningTurn
 
 router = APIRouter(prefix="/sessions", tags=["sessions"], route_class=JsonRoute)
 
+Channels = Annotated[View, Query(description="What is seen of the replies' thoughts and actions.")]
+
 
 class TurnRequest(ChannelFields):
     """Sampling for a turn, `n` must be 1, and what is seen of the reply's channels."""
@@ -45,10 +47,10 @@ async def list_sessions(
 
 
 @router.get("/{session_id}")
-async def read_session(session_id: str, sessions: SessionsDep) -> dict[str, Any]:
+async def read_session(session_id: str, sessions: SessionsDep, channels: Channels = "show") -> dict[str, Any]:
     """The session and all messages of its active branch."""
     session = await sessions.get(session_id)
-    return session.to_wire() | {"messages": [message.to_wire() for message in session.branch()]}
+    return session.to_wire() | {"messages": await _seen(session.branch(), channels)}
 
 
 @router.delete("/{session_id}", status_code=204, response_model=None)
@@ -64,7 +66,7 @@ async def list_messages(
     sessions: SessionsDep,
     after: Annotated[str | None, Query(description="The id of the last message of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 200,
-    channels: Annotated[View, Query(description="What is seen of the replies' thoughts and actions.")] = "show",
+    channels: Channels = "show",
 ) -> dict[str, Any]:
     """A page of the active branch, oldest first; pass `next_cursor` as `after` for the next one."""
     branch = (await sessions.get(session_id)).branch()
@@ -74,9 +76,7 @@ async def list_messages(
     start = ids.index(after) + 1 if after is not None else 0
     page = branch[start : start + limit]
     more = start + limit < len(branch)
-    # A thousand long replies are a second of work.
-    messages = await to_thread.run_sync(_seen, page, channels) if channels != "show" else _seen(page, channels)
-    return {"messages": messages, "next_cursor": page[-1].id if more else None}
+    return {"messages": await _seen(page, channels), "next_cursor": page[-1].id if more else None}
 
 
 @router.post("/{session_id}/messages", response_model=None)
@@ -101,8 +101,13 @@ async def regenerate(
     return _answer(await turns.regenerate(session_id, params), body, request)
 
 
-def _seen(messages: Sequence[Message], view: View) -> list[dict[str, Any]]:
+async def _seen(messages: Sequence[Message], view: View) -> list[dict[str, Any]]:
     """The messages, those of the character's with the channels that `view` shows."""
+    # A thousand long replies are a second of work.
+    return await to_thread.run_sync(_tell, messages, view) if view != "show" else _tell(messages, view)
+
+
+def _tell(messages: Sequence[Message], view: View) -> list[dict[str, Any]]:
     return [
         message.to_wire() | (content_to_wire(message.content, view) if message.role == "assistant" else {})
         for message in messages

@@ -10,17 +10,19 @@ from starlette.responses import Response
 from app.api.body import JsonRoute
 from app.api.characters import card_to_wire, lore_warnings, to_wire
 from app.api.deps import CharactersDep, TurnsDep
-from app.api.profile_stream import ProfileStream, Wire, Written
+from app.api.etags import IfMatch, check_match
+from app.api.ids import check_id
+from app.api.profile_stream import ProfileStream, Wire, Written, answer_json, answer_stream
 from app.api.reading_stream import ReadingStream
 from app.api.sse import ErrorResponse
 from app.api.synthesis_request import SynthesisRequest
-from app.errors import ContextLengthError, InvalidRequestError
+from app.errors import ConflictError, ContextLengthError, InvalidRequestError, PreconditionError
 from app.sessions.turn import RunningTurn
 from app.sessions.turns import Turns
 from app.store.characters import CharacterRecord, CharacterStore
 from characters.card import CharacterCard, build_card, parse_card, slug
 from models.engine import SamplingParams
-from models.synthesis.commission import Commission, NothingMissing, from_card, from_persona, from_quotes
+from models.synthesis.commission import Commission, NothingMissing, complete, from_card, from_persona, from_quotes
 from models.synthesis.form import Form, ProfileTooLong
 from models.synthesis.reading import NameMissing, Reading
 
@@ -33,30 +35,42 @@ NOBODY = "Somebody"
 
 @router.post("/synthesize", response_model=None)
 async def synthesize_character(
-    body: SynthesisRequest, request: Request, turns: TurnsDep, characters: CharactersDep
+    body: SynthesisRequest, request: Request, turns: TurnsDep, characters: CharactersDep, if_match: IfMatch = None
 ) -> Response:
-    """Write a character from a persona, quotes, half a card or a text; streamed, its fields arrive one by one."""
+    """Write a character from a persona, quotes, half a card or a text; streamed, its fields arrive one by one.
+
+    If-Match is of a stored card's. Without it, what somebody changes meanwhile stays, and the rest is filled.
+    """
     source = body.check()
     on_error: ErrorResponse = request.app.state.respond
     shelf = None if body.dry_run else characters
     if body.text is not None and body.name is not None:
         return await _read(body.text, body.name, body, turns, shelf, on_error)
     record = None if body.character_id is None else await characters.get(body.character_id)
+    if record is not None:
+        check_match(record, if_match)
+    chosen = None if body.card is None else await _free_id(body, characters)
+    status = 200 if body.dry_run or record else 201
+    n = body.n or 1
+
+    async def keep(written: Written) -> Wire:
+        if record is not None:
+            return await _fill(record, written, characters, if_match, dry_run=bool(body.dry_run))
+        made = await Draft(shelf, chosen=chosen).keep(commission.finish(written))
+        return made | {"filled": commission.filled} if commission.filled else made
+
     try:
         commission = _commission(body, record)
+        if not commission.needs_model:
+            made = [await keep({}) for _ in range(n)]
+            return answer_stream(made) if body.stream else answer_json(made, status, several=n > 1)
         asked, form = commission.ask(turns.engine.renderer, turns.engine.max_model_len)
     except NothingMissing as error:
         raise InvalidRequestError(str(error), param=source, code="nothing_missing") from error
     except ProfileTooLong as error:
         raise ContextLengthError(str(error), param=source) from error
 
-    async def keep(written: Written) -> Wire:
-        made = await Draft(shelf, record).keep(commission.finish(written))
-        return made | {"filled": commission.filled} if commission.filled else made
-
-    n = body.n or 1
     turn = await turns.complete(asked, _params(body, form, n), endpoint="synthesize")
-    status = 200 if body.dry_run or record else 201
     return ProfileStream(turn, form, keep, on_error, status=status, streamed=bool(body.stream), several=n > 1)
 
 
@@ -87,6 +101,33 @@ async def _read(
     status = 201 if shelf else 200
     begin = partial(ReadingStream, status=status, streamed=bool(body.stream), several=n > 1)
     return begin(await ask(), reading, ask, keep, keep_variation, on_error)
+
+
+async def _fill(
+    record: CharacterRecord, written: Written, characters: CharacterStore, if_match: str | None, *, dry_run: bool
+) -> Wire:
+    """The stored card with what of `written` it lacks by now. Raises PreconditionError for another `if_match`."""
+    while True:
+        card, filled = complete(record.card, written)
+        try:
+            kept = await Draft(None if dry_run else characters, record).keep(card) if filled else to_wire(record)
+        except PreconditionError:
+            record = await characters.get(record.id)
+            check_match(record, if_match)
+        else:
+            return kept | {"filled": filled}
+
+
+async def _free_id(body: SynthesisRequest, characters: CharacterStore) -> str | None:
+    """The id that the card asks for. Raises InvalidRequestError, and ConflictError where it is taken already."""
+    chosen = check_id((body.card or {}).get("id"))
+    if chosen is None or body.dry_run:
+        return None
+    if (body.n or 1) > 1:
+        raise InvalidRequestError("one character can have the card's `id`, not `n` of them", param="n")
+    if chosen in await characters.ids():
+        raise ConflictError(f"there is a character {chosen!r} already", param="card.id", code="id_taken")
+    return chosen
 
 
 def _commission(body: SynthesisRequest, record: CharacterRecord | None) -> Commission:
@@ -123,9 +164,13 @@ def _params(body: SynthesisRequest, form: Form, n: int) -> SamplingParams:
 class Draft:
     """A character as it is written: each time it gets a version more. In a dry run it is stored nowhere."""
 
-    def __init__(self, characters: CharacterStore | None, record: CharacterRecord | None = None) -> None:
+    def __init__(
+        self, characters: CharacterStore | None, record: CharacterRecord | None = None, chosen: str | None = None
+    ) -> None:
+        """`chosen` is the id that a new one gets; without it one is made from its name."""
         self._characters = characters
         self._record = record
+        self._chosen = chosen
 
     async def keep(self, card: CharacterCard) -> Wire:
         """The character as clients see it; its `id` is null when it wasn't saved."""
@@ -133,8 +178,9 @@ class Draft:
         if self._characters is None:
             return {"id": None, **card_to_wire(card), "version": 0, "warnings": list(told)}
         if self._record is None:
-            new = CharacterRecord(slug(card.data.name), 1, card, lore_warnings=told)
-            self._record = await self._characters.create_unnamed(new)
+            new = CharacterRecord(self._chosen or slug(card.data.name), 1, card, lore_warnings=told)
+            create = self._characters.create if self._chosen else self._characters.create_unnamed
+            self._record = await create(new)
         else:
             self._record = await self._characters.replace(self._record, card=card, lore_warnings=told)
         return to_wire(self._record)

@@ -22,7 +22,9 @@ class SynthesisRequest(BaseModel):
 
     persona: str | None = Field(None, min_length=1, max_length=1000)
     quotes: list[Annotated[str, Field(max_length=MAX_NOTE)]] | None = Field(None, min_length=1, max_length=MAX_NOTES)
-    card: dict[str, Any] | None = Field(None, description="As in POST /characters; its name may be missing, too.")
+    card: dict[str, Any] | None = Field(
+        None, description="As in POST /characters, with an `id` or not; its name may be missing, too."
+    )
     character_id: str | None = None
     text: str | None = Field(None, description="A chapter, say; 2 MiB at most.")
     name: str | None = Field(None, min_length=1, max_length=SYNTHESIS_LENGTHS["name"])

@@ -45,7 +45,7 @@ async def redis_errors() -> AsyncIterator[None]:
         yield
     except (RedisError, OSError) as error:
         raise UnavailableError(
-            "the store is unreachable; nothing of this request was saved", code="store_unavailable"
+            "the store is unreachable; nothing was saved but what this answer names", code="store_unavailable"
         ) from error
 
 

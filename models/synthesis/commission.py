@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from characters.card import CharacterCard, build_card
 from characters.profile import SYNTHESIS_LENGTHS, Profile, one_line
@@ -37,6 +36,11 @@ class Commission:
     bounds: Sequence[int] = BOUNDS
     alphabets: Sequence[int] = ALPHABETS
     filled: tuple[str, ...] = ()
+
+    @property
+    def needs_model(self) -> bool:
+        """Whether a field of the profile is to be written: a greeting alone takes no model."""
+        return any(field not in self.known for field in SYNTHESIS_LENGTHS)
 
     def ask(self, renderer: Renderer, max_model_len: int) -> tuple[list[Turn], Form]:
         """The conversation that asks for it, and the form to answer in. Raises ProfileTooLong."""
@@ -76,25 +80,49 @@ def from_card(card: CharacterCard, *, named: bool = True) -> Commission:
 
     What the model reads of the card is cut where it is long. Raises NothingMissing.
     """
+    known = _known(card, named)
+    missing = [field for field in SYNTHESIS_LENGTHS if field not in known]
+    filled = (*missing, *(() if card.greetings() else ("first_mes",)))
+    if not filled:
+        raise NothingMissing("the card has a greeting, and every field of its profile says something")
+    told = _tell(card, named)
+    return Commission(
+        told,
+        known,
+        lambda written: complete(card, written, named=named)[0],
+        share=CARD_SHARE,
+        alphabets=alphabets_for(told),
+        filled=filled,
+    )
+
+
+def complete(card: CharacterCard, written: Written, *, named: bool = True) -> tuple[CharacterCard, tuple[str, ...]]:
+    """The card with what of `written` it lacks and a greeting, and the names of what is new.
+
+    Description, scenario and examples stay as they are, blank or not: the profile is told beside them, and would be
+    told twice.
+    """
+    before = card.profile or Profile()
+    known = _known(card, named)
+    new = {field: value for field, value in written.items() if field not in known}
+    name = before.name or new.get("name") or one_line(card.data.name)
+    profile = before.model_copy(update={**new, "name": name})
+    data = {} if named else {"name": name}
+    if not card.greetings():
+        data["first_mes"] = build_card(profile).data.first_mes
+    made = card.model_copy(update={"profile": profile, "data": card.data.model_copy(update=data)})
+    return made, (*new, *(field for field in data if field == "first_mes"))
+
+
+def _known(card: CharacterCard, named: bool) -> Written:
+    """The profile's fields of which the card says something, there or elsewhere."""
     profile = card.profile or Profile()
     known = {field: value for field in SYNTHESIS_LENGTHS if (value := getattr(profile, field))}
     if named:
         known.setdefault("name", card.data.name)
     if card.data.personality.strip():
         known.setdefault("personality", card.data.personality)
-    missing = [field for field in SYNTHESIS_LENGTHS if field not in known]
-    if not missing:
-        raise NothingMissing("every field of the profile says something: there is nothing to fill")
-    filled = (*missing, *(() if card.greetings() else ("first_mes",)))
-    told = _tell(card, named)
-    return Commission(
-        told,
-        known,
-        partial(_complete, card, named),
-        share=CARD_SHARE,
-        alphabets=alphabets_for(told),
-        filled=filled,
-    )
+    return known
 
 
 def _named(name: str | None) -> Written:
@@ -109,14 +137,3 @@ def _tell(card: CharacterCard, named: bool) -> str:
     text = " ".join(part.strip() for part in says if part.strip())
     name = data.name if named else "Somebody"
     return (card.expand(text) if text else name)[:MOST_CARD_CHARACTERS]
-
-
-def _complete(card: CharacterCard, named: bool, written: Written) -> CharacterCard:
-    """The card with what it lacked."""
-    before = card.profile or Profile()
-    name = before.name or written.get("name") or one_line(card.data.name)
-    profile = before.model_copy(update={**written, "name": name})
-    data = {} if named else {"name": name}
-    if not card.greetings():
-        data["first_mes"] = build_card(profile).data.first_mes
-    return card.model_copy(update={"profile": profile, "data": card.data.model_copy(update=data)})
