@@ -54,6 +54,8 @@ class SamplingParams:
     logprobs: int | None = None
     logit_bias: Mapping[int, float] = field(default_factory=dict)
     constraint: Constraint | None = None
+    ends_loops: bool = False
+    """End a reply that says the same few tokens over and over; an engine that can't do it goes on."""
     stream_interval: int = 1
     """Tokens a chunk, after the first one; an engine that can't do it sends one at a time."""
 

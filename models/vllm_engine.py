@@ -47,6 +47,8 @@ STOP_S = 1.0
 # How long a constraint may take to compile, how many are tried at a time, and how many are remembered.
 COMPILE_S, PLACES, MOST_KNOWN = 2.0, 2, 1024
 UNFIT = "the engine can't follow this constraint: simplify the schema or the regular expression"
+# A loop: so few tokens, so many times in a row. Nobody laughs for longer.
+LOOP_TOKENS, LOOP_TIMES = 8, 16
 # How vLLM ends a request that its engine gave up.
 _FAILURES = ("abort", "error")
 
@@ -130,6 +132,7 @@ class _Sampling:
         self._no_control_characters = dict.fromkeys(_control_characters(renderer), -100.0)
         self._params = VllmSamplingParams
         self._takes_interval = "stream_interval" in VllmSamplingParams.__struct_fields__
+        self._loop = self._build_loop()
         self._delta = RequestOutputKind.DELTA
         self._structured = StructuredOutputsParams
         self._tokens_input: Callable[..., Any] = tokens_input
@@ -164,6 +167,7 @@ class _Sampling:
             structured_outputs=self._constraint(params.constraint) if params.constraint else None,
             output_kind=self._delta,
             **self._interval(params.stream_interval),
+            **(self._loop if params.ends_loops and not params.ignore_eos else {}),
             skip_clone=True,
         )
 
@@ -171,6 +175,14 @@ class _Sampling:
         # xgrammar lets control characters, which JSON forbids, into strings whose length a schema bounds.
         under_schema = params.constraint is not None and params.constraint.json_schema is not None
         return dict(params.logit_bias) | (self._no_control_characters if under_schema else {})
+
+    def _build_loop(self) -> dict[str, Any]:  # another field that older releases lack
+        if "repetition_detection" not in self._params.__struct_fields__:
+            return {}
+        from vllm.sampling_params import RepetitionDetectionParams
+
+        found = RepetitionDetectionParams(max_pattern_size=LOOP_TOKENS, min_pattern_size=1, min_count=LOOP_TIMES)
+        return {"repetition_detection": found}
 
     def _interval(self, tokens: int) -> dict[str, Any]:  # a field that releases before 0.30 lack
         return {"stream_interval": tokens} if self._takes_interval else {}

@@ -6,6 +6,7 @@ import httpx
 import pytest
 from redis import Redis as SyncRedis
 
+from models.renderer import Renderer
 from tests.conftest import Server
 from tests.live import Live
 
@@ -207,3 +208,16 @@ async def test_regeneration_needs_no_body(live: Live, content: bytes) -> None:
     await live.client.post(f"{path}/messages", json={"content": "Hello.", "stream": None})
     answer = await live.client.post(f"{path}/regenerate", content=content)
     assert answer.raise_for_status().json()["version"] == 3
+
+
+def test_reply_that_goes_round_in_a_loop_ends(client: httpx.Client, greta: str, renderer: Renderer) -> None:
+    session = create(client, greta)["id"]
+    always = {str(renderer.encode(" moon")[-1]): 100}
+    turn = say(client, session, max_tokens=200, logit_bias=always)
+    assert turn["message"]["finish_reason"] == "stop"
+    assert 12 <= turn["usage"]["completion_tokens"] <= 24
+    said = [{"role": "user", "content": "Hello."}]
+    asked = {"model": greta, "messages": said, "max_tokens": 200, "logit_bias": always}
+    assert client.post("/v1/chat/completions", json=asked).json()["usage"]["completion_tokens"] <= 24
+    raw = client.post("/v1/chat/completions", json={**asked, "model": "tiny"}).json()
+    assert raw["usage"]["completion_tokens"] == 200

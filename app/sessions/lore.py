@@ -125,7 +125,7 @@ class Lore:
             count_tokens=self._count_tokens,
             state=state,
             defaults=Defaults(token_budget=budget),
-            expand=BoundedMacros(card, partial(card.expand, user=user.name, persona=user.persona, context=context)),
+            expand=macros_of(card, user, context),
         )
         return Told(
             build_lore_blocks(activation.fired, read_layout(card)),
@@ -169,6 +169,11 @@ class BoundedMacros:
         expanded = self._expand(text)
         self._left -= len(expanded) + self._quotable
         return expanded
+
+
+def macros_of(card: CharacterCard, user: UserPersona, context: Context) -> BoundedMacros:
+    """What replaces macros in the lore of a turn."""
+    return BoundedMacros(card, partial(card.expand, user=user.name, persona=user.persona, context=context))
 
 
 def read_own_book(card: CharacterCard) -> list[tuple[str, Lorebook]]:

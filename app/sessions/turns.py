@@ -142,6 +142,7 @@ class Turns:
         scene = replace(scene, lore=told.blocks, disabled=told.disabled)
         inserted = build_insertions(renderer.encode, replace(scene, context=replace(now, outlets=told.outlets)))
         head = build_head(self.encode_head, replace(scene, context=replace(begun, outlets=told.outlets)))
+        params = replace(params, ends_loops=True)
         prompt, params = self._build(partial(build_transcript_prompt, renderer, head, lines, inserted=inserted), params)
         return RunningTurn(self, prompt.token_ids, params, "chat.completions", started)
 
@@ -191,7 +192,7 @@ class Turns:
             raise InvalidRequestError("a session's turn has one reply: `n` must be 1", param="n")
         async with self._taken(session_id) as (session, lease):
             setup = await self.preparation.prepare(session, make_plan(session))
-            params = params if params.max_tokens else replace(params, max_tokens=self._reply_tokens)
+            params = replace(params, max_tokens=params.max_tokens or self._reply_tokens, ends_loops=True)
             prefill_ids = self.renderer.encode(prefill) if prefill else []
             prompt, params = self.lay_out(session, setup, params, prefill_ids)
         plan = setup.plan
