@@ -1,13 +1,17 @@
 """POST /lorebooks/test: which entries fire for a text or a chat, and why the others don't."""
 
 import asyncio
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
+from app.store.lorebooks import MOST_READERS, LorebookStore
+from characters.lore.activation import activate
 from characters.lore.reason import Reason
+from tests.faults import until
 from tests.live import Live
 from tests.lore import Entry, entry, world
 
@@ -107,6 +111,25 @@ async def test_book_decides_how_much_of_a_chat_is_read(live: Live) -> None:
     assert (fired(told), reasons(told)) == (["elm"], {"ash": Reason.NOT_FOUND})
     deep = {"entries": [entry("ash"), entry("elm")], "scan_depth": 3}
     assert fired(await ask(live, [], messages=chat, lorebook=deep)) == ["ash", "elm"]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("made", "last", "reason"),
+    [
+        (entry("ash", extensions={"sticky": 4}), "Well?", None),
+        (entry("ash", extensions={"sticky": 2}), "Well?", Reason.NOT_FOUND),
+        (entry("ash", extensions={"cooldown": 4}), "ash", Reason.COOLDOWN),
+        (entry("ash", content="@@dont_activate_after_match\nlore"), "ash", Reason.ONCE),
+        (entry("ash", content="@@keep_activate_after_match\nlore"), "Well?", None),
+    ],
+    ids=["sticky", "over", "cooldown", "once", "kept"],
+)
+async def test_turns_before_the_last_leave_their_mark(
+    live: Live, made: Entry, last: str, reason: Reason | None
+) -> None:
+    told = await ask(live, [{**made, "name": "entry"}], messages=say("ash", "Yes.", last))
+    assert (fired(told), reasons(told)) == (([], {"entry": reason}) if reason else (["entry"], {}))
 
 
 @pytest.mark.anyio
@@ -219,8 +242,30 @@ async def test_hostile_book_leaves_the_loop_to_others(live: Live) -> None:
 
 
 @pytest.mark.anyio
-async def test_trials_wait_for_one_another(live: Live) -> None:
-    answers = await asyncio.gather(
-        *(live.client.post(TEST, json={"lorebook": {"entries": [entry("ash")]}, "text": "ash"}) for _ in range(12))
-    )
+async def test_trials_wait_for_one_another(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    go, beside = threading.Event(), LorebookStore.beside
+    stores: list[LorebookStore] = []
+    trying: list[str] = []
+
+    def hold(*arguments: Any, **options: Any) -> Any:
+        trying.append(options["seed"])
+        assert go.wait(10)
+        return activate(*arguments, **options)
+
+    def come(store: LorebookStore, function: Callable[[], bytes]) -> Any:
+        stores.append(store)
+        return beside(store, function)
+
+    monkeypatch.setattr("app.api.lore_trial.activate", hold)
+    monkeypatch.setattr(LorebookStore, "beside", come)
+    body = {"lorebook": {"entries": [entry("ash")]}, "text": "ash"}
+    asked = [asyncio.create_task(live.client.post(TEST, json=body)) for _ in range(12)]
+    try:
+        await until(
+            lambda: stores and len(trying) + stores[0]._readers.statistics().tasks_waiting == 12, "all have come"
+        )
+        assert len(trying) == MOST_READERS
+    finally:
+        go.set()
+        answers = await asyncio.gather(*asked)
     assert [answer.status_code for answer in answers] == [200] * 12

@@ -1,6 +1,7 @@
 """A lorebook tried out: what of it is told for a chat, and why the rest isn't."""
 
 import secrets
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Literal
@@ -11,7 +12,7 @@ from pydantic import BaseModel, Field
 from app.api.book_body import build_book, first
 from app.api.opening import User
 from app.errors import InvalidRequestError
-from app.sessions.lore import BUDGET_SHARE, BoundedMacros, build_chat
+from app.sessions.lore import BUDGET_SHARE, BoundedMacros, build_chat, macros_of
 from app.sessions.shelf import Shelf
 from app.store.characters import CharacterStore
 from app.store.lorebooks import StoredBook
@@ -21,13 +22,17 @@ from characters.formats.document import clean
 from characters.formats.lorebooks import build_lorebook_file
 from characters.lore.activation import activate
 from characters.lore.coercion import Coercion
-from characters.lore.rule import Defaults
+from characters.lore.rule import Defaults, Rulebook
 from characters.lore.rulebook import build_rulebook
+from characters.lore.search import EFFORT
+from characters.lore.timing import LoreState
 from models.engine import Engine
 from models.sections import UserPersona
 
 MAX_MESSAGES = 1000
 MAX_MESSAGE_CHARACTERS = 200_000
+# Turns before the last one that are played again, in the effort of one, for what lasts longer than a turn.
+REPLAYED_TURNS = 100
 # Nobody yet: names in a book stay `{{char}}`, and entries for certain characters don't fire.
 ANYBODY = CharacterCard(data=CardData(name="{{char}}"))
 
@@ -42,6 +47,7 @@ class TrialMessage(BaseModel):
 class LoreTrial(BaseModel):
     """A lorebook, stored or as JSON of any kind, and what it is tried on: one thing said, or a chat.
 
+    Each message of the user's has been a turn: what an earlier one leaves, as of a sticky entry, the last one finds.
     `seed` decides all chance; one that is drawn is told, for another try. `character_id` says who speaks, whom entries
     can be for and whom macros name; only the book that is tried is read.
     """
@@ -73,16 +79,30 @@ class LoreTrial(BaseModel):
         names = partial(card.expand, user=user.name)
         rulebook = build_rulebook(kept.read(), name, defaults, BoundedMacros(card, names))
         context = Context(seed=seed, chat=seed, now=datetime.now(UTC).astimezone())
-        told = activate(
-            [rulebook],
-            build_chat(card, user, said),
-            seed=seed,
-            count_tokens=lambda text: len(engine.renderer.encode(text)),
-            defaults=defaults,
-            expand=BoundedMacros(card, partial(names, persona=user.persona, context=context)),
+        turn = partial(
+            activate, [rulebook], count_tokens=lambda text: len(engine.renderer.encode(text)), defaults=defaults
         )
+        state = LoreState()
+        earlier = _turns_before(said) if _remembers(rulebook) else []
+        expand = macros_of(card, user, context)
+        for end in earlier:
+            chat, effort = build_chat(card, user, said[:end]), EFFORT // len(earlier)
+            state = turn(chat, seed=f"{seed}/{end}", state=state, expand=expand, effort=effort).state
+        told = turn(build_chat(card, user, said), seed=seed, state=state, expand=macros_of(card, user, context))
         warnings = first([*kept.warnings, *rulebook.warnings])
         return orjson.dumps({**told.to_json(), "warnings": warnings, "seed": seed})
+
+
+def _turns_before(said: Sequence[tuple[str, str]]) -> list[int]:
+    """How much had been said on each of the latest turns before the last one."""
+    return [end for end, (role, _) in enumerate(said[:-1], 1) if role == "user"][-REPLAYED_TURNS:]
+
+
+def _remembers(rulebook: Rulebook) -> bool:
+    """Whether any turn of it depends on those before."""
+    return any(
+        rule.timing or rule.freezes or rule.condition.keeps_on or rule.condition.only_once for rule in rulebook.rules
+    )
 
 
 def _build(value: dict[str, Any] | None) -> StoredBook:
