@@ -102,6 +102,48 @@ async def test_list_finds_by_name_and_tag(characters: CharacterStore) -> None:
 
 
 @pytest.mark.anyio
+async def test_list_finds_by_name_and_by_nickname(characters: CharacterStore) -> None:
+    nicknamed = CharacterCard(data=CardData(name="Odo Brann", nickname="Bear"))
+    await characters.create(CharacterRecord("x", 1, nicknamed))
+    for query in ("brann", "bear"):
+        assert [record.id for record in (await characters.search(query=query))[0]] == ["x"]
+
+
+@pytest.mark.anyio
+async def test_page_of_large_characters_ends_before_its_limit(characters: CharacterStore) -> None:
+    sizes = {"a": 1, "b": 1_500_000, "c": 1_500_000, "d": 3_000_000, "e": 1}
+    for name, size in sizes.items():
+        large = CharacterCard(data=CardData(name=name, description="x" * size))
+        await characters.create(CharacterRecord(name, 1, large))
+    pages: list[list[str]] = []
+    cursor: str | None = ""
+    while cursor is not None:
+        records, cursor = await characters.search(after=cursor)
+        pages.append([record.id for record in records])
+    assert pages == [["a", "b"], ["c"], ["d"], ["e"]]
+
+
+@pytest.mark.anyio
+async def test_versions_are_listed_without_their_cards(
+    characters: CharacterStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = await characters.create(named("odo", "Odo"))
+    for number in (2, 3, 4):
+        record = await characters.replace(record, card=card(f"Odo {number}"))
+    monkeypatch.setattr(CharacterRecord, "loads", None)
+
+    async def told(**bounds: int) -> list[tuple[int, str]]:
+        return [(one["version"], one["name"]) for one in await characters.version_entries("odo", **bounds)]
+
+    assert await told() == [(4, "Odo 4"), (3, "Odo 3"), (2, "Odo 2"), (1, "Odo")]
+    assert await told(limit=2) == [(4, "Odo 4"), (3, "Odo 3")]
+    assert await told(before=3, limit=1) == [(2, "Odo 2")]
+    assert await told(before=1) == []
+    with pytest.raises(NotFoundError):
+        await characters.version_entries("nobody")
+
+
+@pytest.mark.anyio
 async def test_library_is_planted_once(characters: CharacterStore) -> None:
     library = {"odo": card("Odo"), "mira": card("Mira"), "una": card("Una")}
     await characters.plant(library)
@@ -148,10 +190,12 @@ async def test_write_sent_twice_is_done_once(characters: CharacterStore, redis: 
     record = CharacterRecord("odo", 1, card("Odo"))
     entry = orjson.dumps({"revision": record.revision, "version": 1})
     write = redis.register_script(load_script("write_record"))
-    keys = [characters.key(part) for part in ("records", "index", "changes", "changed", "versions:odo")]
+    parts = ("records", "index", "changes", "changed", "versions:odo", "files:odo")
+    keys = [characters.key(part) for part in parts]
     for _ in range(2):
         assert await write(keys, ["odo", "", record.revision, record.dumps(), entry]) == b"ok"
-    assert [one.version for one in await characters.versions(record)] == [1]
+    assert await redis.get(characters.key("changed")) == b"1"
+    assert not await redis.exists(characters.key("versions:odo"))
 
 
 @pytest.mark.anyio

@@ -18,15 +18,18 @@ def etag(record: Record) -> str:
 
 def check_match(record: Record, if_match: str | None) -> None:
     """Raise PreconditionError when the client means another state of the record."""
-    if if_match is None or if_match.strip() == "*":
-        return
-    if etag(record) not in _tags(if_match):
+    if if_match is not None and not is_met(if_match, etag(record)):
         raise PreconditionError(f"{record.id!r} has the ETag {etag(record)}, not {clipped(if_match)}: read it again")
 
 
 def is_unchanged(record: Record, if_none_match: str | None) -> bool:
     """Whether the client has this state of the record already."""
-    return if_none_match is not None and (if_none_match.strip() == "*" or etag(record) in _tags(if_none_match))
+    return is_met(if_none_match, etag(record))
+
+
+def is_met(condition: str | None, tag: str) -> bool:
+    """Whether a condition was sent, and `tag` is one of its ETags; weak ones count as strong."""
+    return condition is not None and (condition.strip() == "*" or tag in _tags(condition))
 
 
 def placed(collection: str, record: Record) -> dict[str, str]:

@@ -1,17 +1,15 @@
 """Characters as files to take home, in every format that is written."""
 
 import re
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated
 from urllib.parse import quote
 
-from anyio.to_thread import run_sync
 from fastapi import APIRouter, Query
 from starlette.responses import FileResponse, Response
 
 from app.api.body import JsonRoute
 from app.api.deps import CharactersDep, WorkerDep
+from app.api.etags import IfNoneMatch, is_met
 from app.api.upload import FolderDep
 from app.api.versions import VersionQuery, read_version
 from app.worker.writing import write_export
@@ -31,14 +29,10 @@ async def export_character(
     folder: FolderDep,
     target: Annotated[Format, Query(alias="format", description="PNG is drawn where there is no avatar.")] = "png",
     version: VersionQuery = None,
+    if_none_match: IfNoneMatch = None,
 ) -> Response:
     """The character as a file that other programs read, and that comes back here unchanged, with its pictures."""
     record = await read_version(characters, character_id, version)
-    # YAML is text alone.
-    files = {} if target == "yaml" else record.files
-    contents = await characters.files.read_all(record.id, files)
-    await run_sync(_lay_out, folder, contents)
-    written = await worker.run(write_export, record.card, files, folder, target)
     kind = KINDS[target]
     headers = {
         "content-disposition": attachment(record.card.data.name, record.id, kind.suffix),
@@ -46,6 +40,12 @@ async def export_character(
         "cache-control": "private, no-cache",
         "x-content-type-options": "nosniff",
     }
+    if is_met(if_none_match, headers["etag"]):
+        return Response(status_code=304, headers=headers)
+    # YAML is text alone.
+    files = {} if target == "yaml" else record.files
+    await characters.files.copy(record.id, files, folder)
+    written = await worker.run(write_export, record.card, files, folder, target)
     return FileResponse(folder / written, headers=headers, media_type=kind.media_type)
 
 
@@ -53,8 +53,3 @@ def attachment(name: str, plain: str, suffix: str) -> str:
     """Content-Disposition (RFC 6266) of a file called `name` where the client knows Unicode, else `plain`."""
     shown = UNSAFE.sub("_", name).strip(" .")[:100] or plain
     return f"attachment; filename=\"{plain}.{suffix}\"; filename*=UTF-8''{quote(f'{shown}.{suffix}', safe='')}"
-
-
-def _lay_out(folder: Path, contents: Mapping[str, bytes]) -> None:
-    for name, blob in contents.items():
-        (folder / name).write_bytes(blob)

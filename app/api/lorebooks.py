@@ -108,11 +108,13 @@ async def _rewrite(
     if_match: str | None,
     rewrite: Callable[[BookBody, StoredBook], StoredBook],
 ) -> Response:
-    record = await lorebooks.get(lorebook_id)
-    check_match(record, if_match)
     sent = await receive_book(request)
-    book = await lorebooks.beside(partial(rewrite, sent, record.book))
-    return await _answer(lorebooks, await lorebooks.replace(record, book=book))
+
+    async def change(record: LorebookRecord) -> dict[str, StoredBook]:
+        check_match(record, if_match)
+        return {"book": await lorebooks.beside(partial(rewrite, sent, record.book))}
+
+    return await _answer(lorebooks, await lorebooks.rewrite(lorebook_id, change, insist=if_match is None))
 
 
 @router.delete("/{lorebook_id}", status_code=204, response_model=None)
@@ -143,8 +145,8 @@ async def list_versions(
     lorebook_id: str, lorebooks: LorebooksDep, cursor: VersionCursor = None, limit: VersionLimit = 20
 ) -> dict[str, Any]:
     """A page of versions, newest first, without entries; pass `next_cursor` as `cursor` for older ones."""
-    record = await lorebooks.get(lorebook_id)
-    return await page_versions(lorebooks, record, cursor, limit, lambda one: asdict(one.summary()))
+    summaries = await lorebooks.version_summaries(lorebook_id, before=cursor, limit=limit)
+    return page_versions([asdict(summary) for summary in summaries])
 
 
 @router.get("/{lorebook_id}/versions/{version}", response_model=None)

@@ -123,7 +123,8 @@ async def list_versions(
     persona_id: str, personas: PersonasDep, cursor: VersionCursor = None, limit: VersionLimit = 20
 ) -> dict[str, Any]:
     """A page of versions, newest first; pass `next_cursor` as `cursor` for older ones."""
-    return await page_versions(personas, await personas.get(persona_id), cursor, limit, to_wire)
+    versions = await personas.versions(await personas.get(persona_id), before=cursor, limit=limit)
+    return page_versions([to_wire(version) for version in versions])
 
 
 @router.get("/{persona_id}/versions/{version}")

@@ -3,14 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from anyio.to_thread import run_sync
 from fastapi import Depends, Request
 from starlette.responses import JSONResponse, Response
 
 from app.api.deps import CharactersDep, SettingsDep, WorkerDep
-from app.api.etags import check_match
+from app.api.etags import check_match, is_met
 from app.api.upload import receive_uploads
 from app.errors import InvalidRequestError, NotFoundError
 from app.store.characters import CharacterRecord, CharacterStore
@@ -29,7 +29,10 @@ HEADERS = {
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A picture's place in a gallery: what errors call it, its file's path, the gallery with another and with none."""
+    """A picture's place in a gallery: what errors call it, its file's path, the gallery with another and with none.
+
+    `fill` raises InvalidRequestError where none can be there.
+    """
 
     name: str
     find: Callable[[Gallery], str | None]
@@ -49,7 +52,7 @@ class Pictures:
         """The picture under a strong ETag, which is its digest; 304 where the client has it."""
         digest = record.files[_find(record, slot)]
         headers = {**HEADERS, "etag": f'"{digest}"'}
-        if if_none_match is not None and (f'"{digest}"' in if_none_match or if_none_match.strip() == "*"):
+        if is_met(if_none_match, headers["etag"]):
             return Response(status_code=304, headers=headers)
         blob = await self.characters.files.read(record.id, digest)
         media_type = sniff(blob)
@@ -58,13 +61,16 @@ class Pictures:
         return Response(blob, headers=headers, media_type=media_type)
 
     async def replace(
-        self, record: CharacterRecord, slot: Slot, request: Request, folder: Path, if_match: str | None
+        self, character_id: str, slot: Slot, request: Request, folder: Path, if_match: str | None
     ) -> Response:
         """Put the picture that was sent in its place, as a new version of the character."""
-        _check(record, slot, if_match)
         picture, digest, blob = await self._receive(request, folder)
-        gallery = slot.fill(_gallery(record), digest, picture.suffix)
-        changed = await self.characters.replace(record, {digest: blob}, card=gallery.card, files=gallery.files)
+
+        async def change(record: CharacterRecord) -> dict[str, Any]:
+            _check(record, slot, if_match)
+            return _fields(slot.fill(_gallery(record), digest, picture.suffix))
+
+        changed = await self.characters.rewrite(character_id, change, {digest: blob}, insist=if_match is None)
         told = {
             "media_type": picture.media_type,
             "width": picture.width,
@@ -74,12 +80,15 @@ class Pictures:
         }
         return JSONResponse(told, headers={"etag": f'"{digest}"'})
 
-    async def remove(self, record: CharacterRecord, slot: Slot, if_match: str | None) -> Response:
+    async def remove(self, character_id: str, slot: Slot, if_match: str | None) -> Response:
         """Take it away, as a new version of the character."""
-        _find(record, slot)
-        _check(record, slot, if_match)
-        gallery = slot.clear(_gallery(record))
-        await self.characters.replace(record, card=gallery.card, files=gallery.files)
+
+        async def change(record: CharacterRecord) -> dict[str, Any]:
+            _find(record, slot)
+            _check(record, slot, if_match)
+            return _fields(slot.clear(_gallery(record)))
+
+        await self.characters.rewrite(character_id, change, insist=if_match is None)
         return Response(status_code=204)
 
     async def _receive(self, request: Request, folder: Path) -> tuple[Picture, str, bytes]:
@@ -102,6 +111,10 @@ def _gallery(record: CharacterRecord) -> Gallery:
     return Gallery(record.card, record.files)
 
 
+def _fields(gallery: Gallery) -> dict[str, Any]:
+    return {"card": gallery.card, "files": gallery.files}
+
+
 def _find(record: CharacterRecord, slot: Slot) -> str:
     path = slot.find(_gallery(record))
     if path is None:
@@ -116,5 +129,5 @@ def _missing(record: CharacterRecord, what: str) -> NotFoundError:
 def _check(record: CharacterRecord, slot: Slot, if_match: str | None) -> None:
     """If-Match means the picture by its ETag, or the character by its own."""
     path = slot.find(_gallery(record))
-    if path is None or if_match is None or f'"{record.files[path]}"' not in if_match:
+    if path is None or not is_met(if_match, f'"{record.files[path]}"'):
         check_match(record, if_match)

@@ -43,20 +43,17 @@ async def replace_avatar(
     character_id: str,
     request: Request,
     folder: FolderDep,
-    characters: CharactersDep,
     pictures: PicturesDep,
     if_match: IfMatch = None,
 ) -> Response:
     """Give it a PNG, JPEG, WebP or GIF, as the body or as a form's `file`; the version before keeps its own."""
-    return await pictures.replace(await characters.get(character_id), AVATAR, request, folder, if_match)
+    return await pictures.replace(character_id, AVATAR, request, folder, if_match)
 
 
 @router.delete("/{character_id}/avatar", status_code=204, response_model=None)
-async def delete_avatar(
-    character_id: str, characters: CharactersDep, pictures: PicturesDep, if_match: IfMatch = None
-) -> Response:
+async def delete_avatar(character_id: str, pictures: PicturesDep, if_match: IfMatch = None) -> Response:
     """Take it away, as a new version."""
-    return await pictures.remove(await characters.get(character_id), AVATAR, if_match)
+    return await pictures.remove(character_id, AVATAR, if_match)
 
 
 @router.get("/{character_id}/expressions")
@@ -90,22 +87,19 @@ async def replace_expression(
     name: ExpressionName,
     request: Request,
     folder: FolderDep,
-    characters: CharactersDep,
     pictures: PicturesDep,
     if_match: IfMatch = None,
 ) -> Response:
     """Give an expression a picture, as an avatar is given."""
-    record = await characters.get(character_id)
-    _check_new(name, Gallery(record.card, record.files))
-    return await pictures.replace(record, _expression(name), request, folder, if_match)
+    return await pictures.replace(character_id, _expression(name), request, folder, if_match)
 
 
 @router.delete("/{character_id}/expressions/{name:path}", status_code=204, response_model=None)
 async def delete_expression(
-    character_id: str, name: ExpressionName, characters: CharactersDep, pictures: PicturesDep, if_match: IfMatch = None
+    character_id: str, name: ExpressionName, pictures: PicturesDep, if_match: IfMatch = None
 ) -> Response:
     """Take it away, as a new version."""
-    return await pictures.remove(await characters.get(character_id), _expression(name), if_match)
+    return await pictures.remove(character_id, _expression(name), if_match)
 
 
 def _expression(name: str) -> Slot:
@@ -118,11 +112,12 @@ def _expression(name: str) -> Slot:
 
 
 def _with_expression(name: str, gallery: Gallery, digest: str, suffix: str) -> Gallery:
+    _check_new(name, gallery)
     return gallery.with_expression(name, digest, suffix)
 
 
 def _check_new(name: str, gallery: Gallery) -> None:
-    """Raise InvalidRequestError where another expression can't be called so, or would be one too many."""
+    """Raises InvalidRequestError where another expression can't be called so, or would be one too many."""
     if name in gallery.expressions:
         return
     if not (name == name.strip() and 0 < len(name) <= MOST_NAME_CHARS and name.isprintable() and "/" not in name):

@@ -14,6 +14,9 @@ from app.store.characters import CharacterRecord, CharacterStore
 
 router = APIRouter(prefix="/characters", tags=["characters"], route_class=JsonRoute)
 
+# What lists show of a version.
+SHOWN = ("version", "name", "updated")
+
 VersionQuery = Annotated[int | None, Query(ge=1, lt=MAX_VERSION, description="As it was then, instead of now.")]
 
 
@@ -22,8 +25,9 @@ async def list_versions(
     character_id: str, characters: CharactersDep, cursor: VersionCursor = None, limit: VersionLimit = 50
 ) -> dict[str, Any]:
     """A page of versions, newest first; pass `next_cursor` as `cursor` for older ones."""
-    record = await characters.get(character_id)
-    return await page_versions(characters, record, cursor, limit, _summarize)
+    entries = await characters.version_entries(character_id, before=cursor, limit=limit)
+    # Entries of version 0.1.0 have no time.
+    return page_versions([{"updated": 0} | {key: entry[key] for key in SHOWN if key in entry} for entry in entries])
 
 
 @router.get("/{character_id}/versions/{version}", response_model=None)
@@ -51,7 +55,3 @@ async def read_version(characters: CharacterStore, character_id: str, version: i
     """The character, in this version where one is named. Raises NotFoundError."""
     record = await characters.get(character_id)
     return record if version is None else await characters.version(record, version)
-
-
-def _summarize(record: CharacterRecord) -> dict[str, Any]:
-    return {"version": record.version, "name": record.card.data.name, "updated": int(record.updated)}

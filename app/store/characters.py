@@ -5,6 +5,7 @@ deleted or changed.
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import orjson
 from redis.asyncio import Redis
@@ -33,7 +34,7 @@ class CharacterRecord:
 
     @property
     def name(self) -> str:
-        return self.card.name
+        return self.card.data.name
 
     @property
     def tags(self) -> list[str]:
@@ -76,3 +77,6 @@ class CharacterStore(Records[CharacterRecord]):
                 if new and not await self._redis.hexists(self.key("records"), character_id):
                     await self._put(CharacterRecord(character_id, 1, card), NO_FILES, expected="")
         await self.refresh()
+
+    def _index_entry(self, record: CharacterRecord) -> dict[str, Any]:
+        return super()._index_entry(record) | {"nickname": record.card.data.nickname or ""}

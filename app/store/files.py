@@ -4,7 +4,10 @@ They are written with the record that names them, and erased with it: `Records` 
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
 from redis.asyncio import Redis
 
 from app.errors import NotFoundError
@@ -12,6 +15,8 @@ from app.store.connection import Replies, redis_errors
 
 # Read at once; a card's files are few and large, or many and small.
 FILES_A_READ = 64
+# Records whose files are in memory at a time: up to 256 MiB of each.
+MOST_COPIES = 2
 
 
 class Files:
@@ -21,6 +26,7 @@ class Files:
         """`key` and a record's id are the key of its files."""
         self._redis: Replies = redis
         self._key = key
+        self._copies = CapacityLimiter(MOST_COPIES)
 
     async def read(self, record_id: str, digest: str) -> bytes:
         """The file's content. Raises NotFoundError when the record has just been deleted."""
@@ -42,6 +48,17 @@ class Files:
         if len(found) < len(digests):
             raise _gone(record_id)
         return found
+
+    async def copy(self, record_id: str, files: Mapping[str, str], folder: Path) -> None:
+        """Put the contents of `files` into `folder`, each under its digest. Raises NotFoundError as `read` does."""
+        async with self._copies:
+            contents = await self.read_all(record_id, files)
+            await run_sync(_write, contents, folder)
+
+
+def _write(contents: Mapping[str, bytes], folder: Path) -> None:
+    for name, blob in contents.items():
+        (folder / name).write_bytes(blob)
 
 
 def _gone(record_id: str) -> NotFoundError:

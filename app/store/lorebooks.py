@@ -1,7 +1,7 @@
 """Lorebooks in Redis. A book may have megabytes: it stays text here, and is read beside the event loop."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
@@ -112,7 +112,11 @@ class LorebookStore(Records[LorebookRecord]):
         """`search`, without the books."""
         ids, following = await self.search_ids(after=after, limit=limit, query=query)
         entries = [orjson.loads(raw) for raw in await self._fields("index", ids) if raw is not None]
-        return [LorebookSummary(**{name: entry[name] for name in SHOWN}) for entry in entries], following
+        return [_summarize(entry) for entry in entries], following
+
+    async def version_summaries(self, lorebook_id: str, *, before: int | None, limit: int) -> list[LorebookSummary]:
+        """`versions`, without the books. Raises NotFoundError."""
+        return [_summarize(entry) for entry in await self.version_entries(lorebook_id, before=before, limit=limit)]
 
     async def known(self, ids: Sequence[str]) -> list[str]:
         """Those of `ids` that are lorebooks."""
@@ -132,3 +136,7 @@ class LorebookStore(Records[LorebookRecord]):
 
     def _index_entry(self, record: LorebookRecord) -> dict[str, Any]:
         return super()._index_entry(record) | asdict(record.summary())
+
+
+def _summarize(entry: Mapping[str, Any]) -> LorebookSummary:
+    return LorebookSummary(**{name: entry[name] for name in SHOWN})

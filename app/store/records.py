@@ -2,14 +2,15 @@
 
 Under `oc:{<kind>}`: `:records` (hash of records by id), `:index` (hash of what lists and searches need), `:changes`
 (sorted set of ids by the number of their last change), `:changed` (that number), `:versions:<id>` (hash of the records
-before, by version) and `:files:<id>` (hash of the files that its versions name, by their SHA-256). Every process keeps
-the index and asks for what has changed since.
+before, by version, and of what the index said of each, by version and `:entry`) and `:files:<id>` (hash of the files
+that its versions name, by their SHA-256). Every process keeps the index and asks for what has changed since.
 """
 
 import secrets
 import time
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Generic, Protocol, Self, TypeVar
@@ -24,6 +25,10 @@ from app.store.scripts import load_script
 MOST_OF_ONE_NAME = 100_000
 # Ids and entries from which on all ids are sorted anew.
 MANY_CHANGES = 256
+# Of records as JSON: a page that would have more ends before, for the event loop reads them all.
+MOST_PAGE_BYTES = 2 << 20
+# Front-ends send a character's 28 expressions at once: each time around, one of them is first.
+MOST_TRIES = 32
 NO_FILES: Mapping[str, bytes] = MappingProxyType({})
 
 
@@ -36,6 +41,8 @@ class Record(Protocol):
     def version(self) -> int: ...
     @property
     def revision(self) -> str: ...
+    @property
+    def updated(self) -> float: ...
     @property
     def name(self) -> str: ...
     @property
@@ -51,7 +58,7 @@ R = TypeVar("R", bound=Record)
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What lists and searches need of a record, case folded."""
+    """What lists and searches need of a record, case folded. `name` has the nickname on a second line."""
 
     name: str
     tags: frozenset[str]
@@ -76,6 +83,7 @@ class Records(Generic[R]):
         self._reserved = reserved
         self._prefix = f"oc:{{{kind}}}"
         self._write = redis.register_script(load_script("write_record"))
+        self._page = redis.register_script(load_script("read_page"))
         self._since = redis.register_script(load_script("changes_since"))
         self._entries: dict[str, Entry] = {}
         self._ids: list[str] = []
@@ -95,9 +103,10 @@ class Records(Generic[R]):
         """Create under the record's id, or with `-2`, `-3`, … behind it where that is taken."""
         await self.refresh()
         for number in range(1, MOST_OF_ONE_NAME):
-            numbered = record if number == 1 else _with(record, id=f"{record.id}-{number}")
-            if numbered.id == self._reserved or numbered.id in self._entries:
+            record_id = record.id if number == 1 else f"{record.id}-{number}"
+            if record_id == self._reserved or record_id in self._entries:
                 continue
+            numbered = _with(record, id=record_id)
             if await self._put(numbered, blobs, expected="") == "ok":
                 return numbered
         raise ConflictError(f"too many {self._noun}s are called {record.id!r}", param="name", code="id_taken")
@@ -116,6 +125,29 @@ class Records(Generic[R]):
         self._check(record, await self._put(changed, blobs, expected=record.revision))
         return changed
 
+    async def rewrite(
+        self,
+        record_id: str,
+        change: Callable[[R], Awaitable[Mapping[str, Any]]],
+        blobs: Mapping[str, bytes] = NO_FILES,
+        *,
+        insist: bool,
+    ) -> R:
+        """Write the record as it is now with what `change` gives for some fields, as its next version.
+
+        When somebody was faster, whoever insists begins again. Raises NotFoundError, PreconditionError, and whatever
+        `change` raises.
+        """
+
+        async def once() -> R:
+            record = await self.get(record_id)
+            return await self.replace(record, blobs, **await change(record))
+
+        for _ in range(MOST_TRIES - 1 if insist else 0):
+            with suppress(PreconditionError):
+                return await once()
+        return await once()
+
     async def restore(self, record: R, version: int) -> R:
         """Write what `record` was in `version` as its next one. Raises NotFoundError and PreconditionError."""
         before = await self.version(record, version)
@@ -125,9 +157,7 @@ class Records(Generic[R]):
 
     async def delete(self, record: R) -> None:
         """Erase it, its versions and files. Raises PreconditionError when it was changed after `record` was read."""
-        outcome = await self._run(record.id, record.revision, "")
-        if outcome != "missing":
-            self._check(record, outcome)
+        self._check(record, await self._run(record.id, record.revision, ""))
 
     async def versions(self, record: R, *, before: int | None = None, limit: int = 50) -> list[R]:
         """The record as it is and as it was, newest first; only versions `before` that one, at most `limit`."""
@@ -137,6 +167,22 @@ class Records(Generic[R]):
             raws = await self._redis.hmget(self.key(f"versions:{record.id}"), numbers) if numbers else []
         older = [self._model.loads(raw) for raw in raws if raw is not None]
         return [record, *older] if newest == record.version else older
+
+    async def version_entries(
+        self, record_id: str, *, before: int | None = None, limit: int = 50
+    ) -> list[dict[str, Any]]:  # what `_index_entry` made
+        """What the index says of the record's `versions`, or said when they were new. Raises NotFoundError."""
+        async with redis_errors():
+            raw = await self._redis.hget(self.key("index"), record_id)
+            if raw is None:
+                raise self._unknown(record_id)
+            now = orjson.loads(raw)
+            newest = now["version"] if before is None else min(before - 1, now["version"])
+            numbers = list(range(min(newest, now["version"] - 1), max(newest - limit, 0), -1))
+            fields = [f"{number}:entry" for number in numbers]
+            raws = await self._redis.hmget(self.key(f"versions:{record_id}"), fields) if fields else []
+        older = [orjson.loads(raw) for raw in raws if raw is not None]
+        return [now, *older] if newest == now["version"] else older
 
     async def version(self, record: R, version: int) -> R:
         """One of `versions`. Raises NotFoundError."""
@@ -158,11 +204,14 @@ class Records(Generic[R]):
     ) -> tuple[list[R], str | None]:
         """A page in the order of ids, those after the cursor, and the next cursor (None at the end).
 
-        `query` is looked for in name and id, `tag` must be one of the tags; case doesn't matter.
+        `query` is looked for in name and id, `tag` must be one of the tags; case doesn't matter. Large records make a
+        page shorter than `limit`.
         """
         shown, following = await self.search_ids(after=after, limit=limit, query=query, tag=tag)
         async with redis_errors():
-            raws = await self._redis.hmget(self.key("records"), shown) if shown else []
+            raws = await self._page(keys=[self.key("records")], args=[MOST_PAGE_BYTES, *shown]) if shown else []
+        if len(raws) < len(shown):
+            following = shown[len(raws) - 1]
         return [self._model.loads(raw) for raw in raws if raw is not None], following
 
     async def search_ids(
@@ -221,7 +270,8 @@ class Records(Generic[R]):
 
     def _index_entry(self, record: R) -> dict[str, Any]:
         """What stands in the index: what the script and searches need of a record, and what lists show without it."""
-        return {"revision": record.revision, "version": record.version, "name": record.name, "tags": record.tags}
+        head = {"revision": record.revision, "version": record.version, "updated": int(record.updated)}
+        return {**head, "name": record.name, "tags": record.tags}
 
     async def _run(self, record_id: str, *arguments: str | bytes) -> str:
         async with redis_errors():
@@ -249,4 +299,5 @@ def _with(record: R, **changes: Any) -> R:
 
 
 def _parse_entry(value: Mapping[str, Any]) -> Entry:
-    return Entry(value["name"].casefold(), frozenset(tag.casefold() for tag in value["tags"]))
+    name = "\n".join(value[key] for key in ("name", "nickname") if value.get(key))
+    return Entry(name.casefold(), frozenset(tag.casefold() for tag in value["tags"]))

@@ -19,7 +19,8 @@ if ARGV[3] == '' then
 else
   if stored then
     local before = redis.call('HGET', KEYS[1], ARGV[1])
-    redis.call('HSET', KEYS[5], tostring(entry.version or cjson.decode(before).version), before)
+    local version = tostring(entry.version or cjson.decode(before).version)
+    redis.call('HSET', KEYS[5], version, before, version .. ':entry', stored)
   end
   redis.call('HSET', KEYS[1], ARGV[1], ARGV[4])
   redis.call('HSET', KEYS[2], ARGV[1], ARGV[5])
