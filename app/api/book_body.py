@@ -19,9 +19,9 @@ from characters.card import CardError
 from characters.formats.book import check_size
 from characters.formats.chunks import SIGNATURE
 from characters.formats.document import clean, parse_json
-from characters.formats.limits import MAX_CARD_BYTES, MAX_WARNINGS
+from characters.formats.limits import MAX_CARD_BYTES
 from characters.formats.lorebooks import LorebookFile, build_lorebook_file, read_lorebook
-from characters.lore.coercion import Coercion
+from characters.lore.coercion import Coercion, first_warnings
 from characters.lore.rulebook import MAX_ENTRIES, build_rulebook
 from characters.lorebook import Lorebook, parse_lorebook
 
@@ -107,20 +107,13 @@ def build_book(book: Lorebook, warnings: tuple[str, ...] = (), name: str = "") -
         check_size(f"entries[{place}].content", entry.content)
     # One level is the answer's around its `data`, so that what is read here can be sent back.
     clean(book.model_dump(exclude_unset=True), Coercion(), depth=1)
-    kept = write_book(book, first([*warnings, *build_rulebook(book).warnings]))
+    kept = write_book(book, first_warnings([*warnings, *build_rulebook(book).warnings]))
     if len(kept.text) > MAX_CARD_BYTES:
         told = f"the lorebook has {len(kept.text):,} bytes of JSON; at most {MAX_CARD_BYTES:,} are kept"
         raise InvalidRequestError(told, code="document_too_large")
     if _NUL.search(kept.text):
         raise InvalidRequestError("the lorebook holds a NUL character (\\u0000)", code="invalid_text")
     return kept
-
-
-def first(warnings: list[str]) -> list[str]:
-    """Each warning once, and as many as anybody reads."""
-    once = list(dict.fromkeys(warnings))
-    more = [f"and {len(once) - MAX_WARNINGS} more"] if len(once) > MAX_WARNINGS else []
-    return once[:MAX_WARNINGS] + more
 
 
 def _read_file(blob: bytes) -> tuple[dict[str, Any], LorebookFile]:

@@ -17,6 +17,7 @@ from characters.card import CardError
 logger = logging.getLogger(__name__)
 
 _MOST_FAULTS = 5
+_PARTS = ("body", "query", "path", "header")
 
 
 def responder(metrics: Metrics) -> Callable[[ApiError], Response]:
@@ -33,10 +34,15 @@ def responder(metrics: Metrics) -> Callable[[ApiError], Response]:
 
 def invalid(faults: Sequence[Any]) -> InvalidRequestError:
     """The first faults that pydantic found (its `errors()`), in one sentence; `param` is the first one's place."""
-    places = [clipped(".".join(str(part) for part in fault["loc"] if part != "body")) for fault in faults]
+    places = [clipped(".".join(map(str, _within(fault["loc"])))) for fault in faults]
     told = [f"{place}: {fault['msg']}" if place else fault["msg"] for place, fault in zip(places, faults, strict=True)]
     more = f" (and {len(told) - _MOST_FAULTS} more)" if len(told) > _MOST_FAULTS else ""
     return InvalidRequestError("; ".join(told[:_MOST_FAULTS]) + more, param=places[0] or None)
+
+
+def _within(place: Sequence[int | str]) -> Sequence[int | str]:
+    """The place inside the part of the request that FastAPI names first."""
+    return place[1:] if place and place[0] in _PARTS else place
 
 
 def install(app: FastAPI, respond: Callable[[ApiError], Response]) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import orjson
 from pydantic import BaseModel, Field
 
-from app.api.book_body import build_book, first
+from app.api.book_body import build_book
 from app.api.opening import User
 from app.errors import InvalidRequestError
 from app.sessions.lore import BUDGET_SHARE, BoundedMacros, build_chat, macros_of
@@ -21,7 +21,7 @@ from characters.card import CardData, CardError, CharacterCard
 from characters.formats.document import clean
 from characters.formats.lorebooks import build_lorebook_file
 from characters.lore.activation import activate
-from characters.lore.coercion import Coercion
+from characters.lore.coercion import Coercion, first_warnings
 from characters.lore.rule import Defaults, Rulebook
 from characters.lore.rulebook import build_rulebook
 from characters.lore.search import EFFORT
@@ -89,7 +89,7 @@ class LoreTrial(BaseModel):
             chat, effort = build_chat(card, user, said[:end]), EFFORT // len(earlier)
             state = turn(chat, seed=f"{seed}/{end}", state=state, expand=expand, effort=effort).state
         told = turn(build_chat(card, user, said), seed=seed, state=state, expand=macros_of(card, user, context))
-        warnings = first([*kept.warnings, *rulebook.warnings])
+        warnings = first_warnings([*kept.warnings, *rulebook.warnings])
         return orjson.dumps({**told.to_json(), "warnings": warnings, "seed": seed})
 
 

@@ -13,6 +13,7 @@ from app.api.body import JsonRoute
 from app.api.book_body import BookBody, receive_book
 from app.api.deps import CharactersDep, LorebooksDep, ShelfDep, TurnsDep
 from app.api.etags import IfMatch, IfNoneMatch, check_match, etag, is_unchanged, placed
+from app.api.exports import attachment
 from app.api.lore_trial import LoreTrial
 from app.api.version_pages import VersionCursor, VersionLimit, VersionNumber, page_versions
 from app.store.lorebooks import LorebookRecord, LorebookStore, StoredBook
@@ -136,7 +137,7 @@ async def export_lorebook(
     record = await lorebooks.get(lorebook_id)
     write = WRITERS[target]
     blob = await lorebooks.beside(lambda: orjson.dumps(write(record.book.read())))
-    named = {"content-disposition": f'attachment; filename="{record.id}.json"'}
+    named = {"content-disposition": attachment(record.name, record.id, "json")}
     return Response(blob, headers=named, media_type="application/json")
 
 

@@ -8,6 +8,7 @@ from starlette.responses import JSONResponse, Response
 
 from app.api.body import JsonRoute
 from app.api.deps import CharactersDep, SessionsDep, ShelfDep, TurnsDep
+from app.sessions.books import MAX_BOOKS
 from app.sessions.session import Session, open_session
 from app.sessions.shelf import Shelf
 from app.store.personas import PersonaRecord
@@ -18,7 +19,7 @@ from models.sections import Note, UserPersona
 
 router = APIRouter(prefix="/sessions", tags=["sessions"], route_class=JsonRoute)
 
-LorebookIds = Annotated[list[Annotated[str, Field(max_length=100)]], Field(max_length=32)]
+LorebookIds = Annotated[list[Annotated[str, Field(max_length=100)]], Field(max_length=MAX_BOOKS)]
 
 
 class User(BaseModel):

@@ -14,9 +14,9 @@ from characters.formats.dialects import to_data
 from characters.formats.document import Json, clean
 from characters.formats.extension import settle_profile, take_root
 from characters.formats.fields import LISTS, TEXTS, settle_fields
-from characters.formats.limits import MAX_CARD_BYTES, MAX_WARNINGS
+from characters.formats.limits import MAX_CARD_BYTES
 from characters.formats.picture import is_picture, measure
-from characters.lore.coercion import Coercion
+from characters.lore.coercion import Coercion, first_warnings
 
 Spec = Literal["v2", "v3"]
 REQUIRED = MappingProxyType({**dict.fromkeys(TEXTS, ""), **dict.fromkeys(LISTS, ())})
@@ -91,10 +91,4 @@ def build_card_file(
     icon = main_icon(card.data.assets or [])
     if icon and embedded_path(icon) in kept and made.avatar_path is None:
         coercion.warn("the icon isn't a picture that can be shown; kept, and not used")
-    return CardFile(card, kept, _first(coercion.warnings))
-
-
-def _first(warnings: list[str]) -> tuple[str, ...]:
-    if len(warnings) <= MAX_WARNINGS:
-        return tuple(warnings)
-    return (*warnings[:MAX_WARNINGS], f"and {len(warnings) - MAX_WARNINGS} more")
+    return CardFile(card, kept, tuple(first_warnings(coercion.warnings)))

@@ -4,7 +4,10 @@ Knows JSON types, and nothing of what the fields mean.
 """
 
 import math
+from collections.abc import Iterable
 from typing import Any
+
+from characters.formats.limits import MAX_WARNINGS
 
 # Untrusted JSON: whatever a file holds.
 Json = Any
@@ -91,6 +94,13 @@ class Coercion:
         if value != []:
             self.warn(f"{what} was a {_kind(value)} where an object belongs, and was left out", place)
         return default
+
+
+def first_warnings(warnings: Iterable[str]) -> list[str]:
+    """Each warning once, and as many as anybody reads."""
+    once = list(dict.fromkeys(warnings))
+    more = [f"and {len(once) - MAX_WARNINGS} more"] if len(once) > MAX_WARNINGS else []
+    return once[:MAX_WARNINGS] + more
 
 
 def _join(message: str, places: list[str]) -> str:
