@@ -64,6 +64,38 @@ async def test_export_says_what_the_file_is_and_is_called(live: Live) -> None:
 
 
 @pytest.mark.anyio
+async def test_unchanged_export_is_not_sent_again(live: Live) -> None:
+    path = await bring(live, illustrated())
+    tag = (await export(live, path, format="charx")).headers["etag"]
+
+    async def ask(form: str) -> httpx.Response:
+        return await live.client.get(
+            f"{path}/export", params={"format": form}, headers={"if-none-match": f'"a", W/{tag}'}
+        )
+
+    unchanged = await ask("charx")
+    assert (unchanged.status_code, unchanged.content, unchanged.headers["etag"]) == (304, b"", tag)
+    assert (await ask("json-v2")).status_code == 200
+    await live.client.patch(path, json={"description": "after"})
+    assert (await ask("charx")).status_code == 200
+
+
+@pytest.mark.anyio
+async def test_json_with_files_goes_to_the_import_alone(live: Live) -> None:
+    path = await bring(live, illustrated())
+    card = (await export(live, path, format="json-v3")).json()
+    for method, place in (("POST", "/characters"), ("PUT", path)):
+        answer = await live.client.request(method, place, json=card)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "file_in_card")
+        assert "/characters/import" in answer.json()["error"]["message"]
+    odd = v3(assets=[{"type": "icon", "uri": "data:no comma", "name": "main", "ext": "png"}])
+    kept = await bring(live, dumps(odd))
+    shown = (await live.client.get(kept)).json()
+    assert shown["data"]["assets"] == odd["data"]["assets"]
+    assert (await live.client.put(kept, json=shown)).status_code == 200
+
+
+@pytest.mark.anyio
 async def test_png_is_the_avatar_or_drawn(live: Live) -> None:
     path = await bring(live, dumps(v2()))
     with Image.open(io.BytesIO((await export(live, path)).content)) as drawn:
@@ -90,7 +122,7 @@ async def test_export_of_a_version_is_as_it_was(live: Live) -> None:
 async def test_export_of_a_card_that_no_reader_has_settled(live: Live) -> None:
     """Registered as JSON, it is whatever the client sent."""
     odd = v3(
-        assets=[{"type": "icon"}, {"uri": 7, "name": None}, {"type": "icon", "uri": "data:,x", "name": "main"}],
+        assets=[{"type": "icon"}, {"uri": 7, "name": None}, {"type": "icon", "uri": "/x", "name": "main"}],
         character_book={"entries": 5, "x": None},
         tags=[],
         description="x" * 300_000,

@@ -1,6 +1,7 @@
 """Files as characters over HTTP: each with its own result, read beside the event loop, with their pictures."""
 
 import asyncio
+import logging
 import os
 import stat
 import tempfile
@@ -205,6 +206,18 @@ async def test_chat_streams_on_while_a_large_file_is_read(live: Live, tmp_path: 
     assert len((await send(live, blob)).json()["results"]) == 20
     watching.cancel()
     assert max(gaps) < work_s / 2
+
+
+@pytest.mark.anyio
+async def test_client_that_leaves_its_upload_is_no_bug(live: Live, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "app.api.failure")
+    url = live.client.base_url
+    _, writer = await asyncio.open_connection(url.host, url.port)
+    writer.write(b"POST /characters/import HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nhalf of it")
+    await writer.drain()
+    writer.close()
+    await until(lambda: caplog.records, "the server has noticed")
+    assert [record.levelname for record in caplog.records] == ["DEBUG"]
 
 
 # The worker

@@ -1,13 +1,15 @@
 """Avatars and expressions over HTTP: checked by what they are, served as that alone, kept with each version."""
 
+import asyncio
 from typing import Any
 
 import httpx
 import pytest
 
+from characters.formats.reading import read_card
 from tests.cards import ICON, PORTRAIT, charx, v2, v3
 from tests.live import Live
-from tests.uploads import SMILE, asset, bring, draw, illustrated
+from tests.uploads import JOY, SMILE, asset, bring, draw, illustrated
 
 PAGE = b"<!DOCTYPE html><script>alert(1)</script>"
 KINDS = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp", "GIF": "image/gif"}
@@ -77,7 +79,7 @@ async def test_unchanged_picture_is_not_sent_again(live: Live, odo: str) -> None
 
 @pytest.mark.anyio
 async def test_what_is_no_picture_is_refused(live: Live, odo: str) -> None:
-    huge = PORTRAIT[:16] + b"\0\0\xff\xff\0\0\xff\xff" + PORTRAIT[24:]
+    huge = draw("PNG", (8000, 5001))
     for blob in (
         PAGE,
         b"<svg xmlns='http://www.w3.org/2000/svg'/>",
@@ -87,7 +89,7 @@ async def test_what_is_no_picture_is_refused(live: Live, odo: str) -> None:
         b"\x89PNG\r\n\x1a\n",
     ):
         assert await refusal(live, f"{odo}/avatar", blob) == "not_a_picture"
-    assert await refusal(live, f"{odo}/avatar", huge) in ("picture_too_large", "not_a_picture")
+    assert await refusal(live, f"{odo}/avatar", huge) == "picture_too_large"
     large = await put(live, f"{odo}/avatar", bytes(17 << 20))
     assert (large.status_code, large.json()["error"]["code"]) == (413, "body_too_large")
     both = await live.client.put(f"{odo}/avatar", files=[("file", ("a", PORTRAIT)), ("file", ("b", PORTRAIT))])
@@ -179,7 +181,30 @@ async def test_pictures_outlive_a_card_that_names_none(live: Live) -> None:
     assert (await live.client.get(f"{path}/avatar")).content == PORTRAIT
     assert (await live.client.get(f"{path}/expressions/joy")).content == SMILE
     await live.client.patch(path, json={"assets": []})
-    assert (await live.client.get(f"{path}/expressions/joy")).status_code == 404
+    for picture in ("avatar", "expressions/joy"):
+        assert (await live.client.get(f"{path}/{picture}")).status_code == 404
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("assets", [[], [asset("emotion", JOY, "joy")]], ids=["none", "an expression"])
+async def test_card_with_other_assets_drops_the_files_of_those_before(live: Live, assets: list[dict[str, str]]) -> None:
+    path = await bring(live, illustrated())
+    assert (await live.client.put(path, json=v3(assets=assets))).status_code == 200
+    assert (await live.client.get(f"{path}/avatar")).status_code == 404
+    exported = (await live.client.get(f"{path}/export", params={"format": "charx"})).content
+    # What no asset ever named stays.
+    assert read_card(exported).files.keys() == {*[JOY for _ in assets], "module.risum"}
+    assert (await live.client.get(f"{path}/avatar", params={"version": 1})).content == PORTRAIT
+
+
+@pytest.mark.anyio
+async def test_pictures_that_are_sent_at_once_are_all_kept(live: Live, odo: str) -> None:
+    names = [f"mood {number}" for number in range(12)]
+    answers = await asyncio.gather(*(put(live, f"{odo}/expressions/{name}", SMILE) for name in names))
+    assert [answer.status_code for answer in answers] == [200] * 12
+    listed = (await live.client.get(f"{odo}/expressions")).json()["expressions"]
+    assert {one["name"] for one in listed} == set(names)
+    assert await version(live, odo) == 13
 
 
 @pytest.mark.anyio

@@ -1,19 +1,21 @@
 """Characters: register, list, read, change, delete."""
 
+from functools import partial
 from typing import Annotated, Any
 
 import orjson
-from anyio.to_thread import run_sync
 from fastapi import APIRouter, Body, Query
 from starlette.responses import Response
 
 from app.api.body import JsonRoute
-from app.api.deps import CharactersDep
+from app.api.deps import CharactersDep, LorebooksDep
 from app.api.etags import IfMatch, IfNoneMatch, check_match, etag, is_unchanged, placed
 from app.api.ids import check_id
-from app.api.patch import keep_assets, lift_extension, merge_patch
+from app.api.patch import check_assets, keep_assets, lift_extension, merge_patch
 from app.store.characters import CharacterRecord
+from app.store.lorebooks import LorebookStore
 from characters.card import CharacterCard, parse_card, slug
+from characters.formats.gallery import Gallery
 from characters.lore.embedded import warn_of_book
 
 router = APIRouter(prefix="/characters", tags=["characters"], route_class=JsonRoute)
@@ -23,11 +25,13 @@ CardBody = Annotated[dict[str, Any], Body()]
 
 
 @router.post("", status_code=201, response_model=None)
-async def create_character(body: CardBody, characters: CharactersDep) -> Response:
+async def create_character(body: CardBody, characters: CharactersDep, lorebooks: LorebooksDep) -> Response:
     """Register a card: V2 or V3 JSON, or the bare `data` object, with an `id` or one made from its name."""
     character_id = check_id(body.pop("id", None))
     card = parse_card(body)
-    record = CharacterRecord(character_id or slug(card.data.name), 1, card, lore_warnings=await lore_warnings(card))
+    check_assets(card)
+    told = await lore_warnings(card, lorebooks)
+    record = CharacterRecord(character_id or slug(card.data.name), 1, card, lore_warnings=told)
     return created(await (characters.create(record) if character_id else characters.create_unnamed(record)))
 
 
@@ -57,26 +61,39 @@ async def read_character(character_id: str, characters: CharactersDep, if_none_m
 
 @router.put("/{character_id}", response_model=None)
 async def replace_character(
-    character_id: str, body: CardBody, characters: CharactersDep, if_match: IfMatch = None
+    character_id: str,
+    body: CardBody,
+    characters: CharactersDep,
+    lorebooks: LorebooksDep,
+    if_match: IfMatch = None,
 ) -> Response:
     """Put another card in its place. Its pictures stay, unless the card says which `assets` it has."""
-    record = await characters.get(character_id)
-    check_match(record, if_match)
     body.pop("id", None)
-    card = parse_card(keep_assets(lift_extension(body), record.card) if record.files else lift_extension(body))
-    told = await lore_warnings(card)
-    return shown(await characters.replace(record, card=card, warnings=(), lore_warnings=told))
+
+    async def change(record: CharacterRecord) -> dict[str, Any]:
+        check_match(record, if_match)
+        lifted = lift_extension(body)
+        card = parse_card(keep_assets(lifted, record.card) if record.files else lifted)
+        return {**await _fields(card, record, lorebooks), "warnings": ()}
+
+    return shown(await characters.rewrite(character_id, change, insist=if_match is None))
 
 
 @router.patch("/{character_id}", response_model=None)
 async def change_character(
-    character_id: str, body: CardBody, characters: CharactersDep, if_match: IfMatch = None
+    character_id: str,
+    body: CardBody,
+    characters: CharactersDep,
+    lorebooks: LorebooksDep,
+    if_match: IfMatch = None,
 ) -> Response:
     """Merge a patch (RFC 7396) into `data`, `profile` and `persona`; bare card fields go to `data`."""
-    record = await characters.get(character_id)
-    check_match(record, if_match)
-    card = parse_card(merge_patch(record.card, body))
-    return shown(await characters.replace(record, card=card, lore_warnings=await lore_warnings(card)))
+
+    async def change(record: CharacterRecord) -> dict[str, Any]:
+        check_match(record, if_match)
+        return await _fields(parse_card(merge_patch(record.card, body)), record, lorebooks)
+
+    return shown(await characters.rewrite(character_id, change, insist=if_match is None))
 
 
 @router.delete("/{character_id}", status_code=204, response_model=None)
@@ -112,9 +129,16 @@ def card_to_wire(card: CharacterCard) -> dict[str, Any]:
     }
 
 
-async def lore_warnings(card: CharacterCard) -> tuple[str, ...]:
-    """What of its lorebook can't be carried out, found out in a thread."""
-    return await run_sync(warn_of_book, card) if card.data.character_book else ()
+async def lore_warnings(card: CharacterCard, lorebooks: LorebookStore) -> tuple[str, ...]:
+    """What of its lorebook can't be carried out, found out beside the event loop."""
+    return await lorebooks.beside(partial(warn_of_book, card)) if card.data.character_book else ()
+
+
+async def _fields(card: CharacterCard, record: CharacterRecord, lorebooks: LorebookStore) -> dict[str, Any]:
+    """What `card` makes of a record's fields. Raises InvalidRequestError."""
+    check_assets(card, record.card)
+    files = Gallery(record.card, record.files).with_card(card).files
+    return {"card": card, "files": files, "lore_warnings": await lore_warnings(card, lorebooks)}
 
 
 def created(record: CharacterRecord) -> Response:

@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from app.errors import ApiError, InvalidRequestError, NotFoundError, clipped
@@ -63,6 +64,11 @@ def install(app: FastAPI, respond: Callable[[ApiError], Response]) -> None:
         fault = InvalidRequestError(str(error.detail), code="http_error")
         return JSONResponse(fault.body(), error.status_code, error.headers)
 
+    async def on_disconnect(request: Request, _: ClientDisconnect) -> Response:
+        logger.debug("a client went away while it sent %s", clipped(request.scope["path"]))
+        # Nobody reads it.
+        return Response(status_code=400)
+
     async def on_bug(_: Request, error: Exception) -> Response:
         logger.error("a request failed unexpectedly", exc_info=error)
         return respond(ApiError("something went wrong in the server; its log says what", code="internal_error"))
@@ -73,6 +79,7 @@ def install(app: FastAPI, respond: Callable[[ApiError], Response]) -> None:
         ValidationError: on_invalid,
         CardError: on_card,
         HTTPException: on_http,
+        ClientDisconnect: on_disconnect,
         Exception: on_bug,
     }
     for kind, handler in handlers.items():

@@ -2,7 +2,9 @@
 
 from typing import Any
 
+from app.errors import InvalidRequestError
 from characters.card import EXTENSION, CharacterCard
+from characters.formats.data_uri import is_data_uri
 
 CARD_FIELDS = ("data", "profile", "persona")
 
@@ -31,6 +33,19 @@ def keep_assets(body: dict[str, Any], card: CharacterCard) -> dict[str, Any]:
         return body
     kept = {**data, "assets": card.data.assets}
     return {**body, "data": kept} if "data" in body else kept
+
+
+def check_assets(card: CharacterCard, before: CharacterCard | None = None) -> None:
+    """Raises InvalidRequestError where an asset's address is its file, unless it came so with the card `before`."""
+    known = _data_uris(before) if before else set()
+    if not _data_uris(card) <= known:
+        told = "an asset has its file in a data: address: send the card to POST /characters/import, which keeps files"
+        raise InvalidRequestError(told, param="assets", code="file_in_card")
+
+
+def _data_uris(card: CharacterCard) -> set[str]:
+    uris = (asset.get("uri") for asset in card.data.assets or [])
+    return {uri for uri in uris if isinstance(uri, str) and is_data_uri(uri)}
 
 
 def _of_data(body: dict[str, Any]) -> dict[str, Any]:

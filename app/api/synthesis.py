@@ -1,6 +1,7 @@
 """Characters that the model writes: from a persona, from quotes, from what a card lacks, or from a text about them."""
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -9,7 +10,7 @@ from starlette.responses import Response
 
 from app.api.body import JsonRoute
 from app.api.characters import card_to_wire, lore_warnings, to_wire
-from app.api.deps import CharactersDep, TurnsDep
+from app.api.deps import CharactersDep, LorebooksDep, TurnsDep
 from app.api.etags import IfMatch, check_match
 from app.api.ids import check_id
 from app.api.profile_stream import ProfileStream, Wire, Written, answer_json, answer_stream
@@ -20,6 +21,7 @@ from app.errors import ConflictError, ContextLengthError, InvalidRequestError, P
 from app.sessions.turn import RunningTurn
 from app.sessions.turns import Turns
 from app.store.characters import CharacterRecord, CharacterStore
+from app.store.lorebooks import LorebookStore
 from characters.card import CharacterCard, build_card, parse_card, slug
 from models.engine import SamplingParams
 from models.synthesis.commission import Commission, NothingMissing, complete, from_card, from_persona, from_quotes
@@ -35,7 +37,12 @@ NOBODY = "Somebody"
 
 @router.post("/synthesize", response_model=None)
 async def synthesize_character(
-    body: SynthesisRequest, request: Request, turns: TurnsDep, characters: CharactersDep, if_match: IfMatch = None
+    body: SynthesisRequest,
+    request: Request,
+    turns: TurnsDep,
+    characters: CharactersDep,
+    lorebooks: LorebooksDep,
+    if_match: IfMatch = None,
 ) -> Response:
     """Write a character from a persona, quotes, half a card or a text; streamed, its fields arrive one by one.
 
@@ -44,8 +51,9 @@ async def synthesize_character(
     source = body.check()
     on_error: ErrorResponse = request.app.state.respond
     shelf = None if body.dry_run else characters
+    new_draft = partial(Draft, lorebooks, shelf)
     if body.text is not None and body.name is not None:
-        return await _read(body.text, body.name, body, turns, shelf, on_error)
+        return await _read(body.text, body.name, body, turns, new_draft, on_error)
     record = None if body.character_id is None else await characters.get(body.character_id)
     if record is not None:
         check_match(record, if_match)
@@ -55,8 +63,8 @@ async def synthesize_character(
 
     async def keep(written: Written) -> Wire:
         if record is not None:
-            return await _fill(record, written, characters, if_match, dry_run=bool(body.dry_run))
-        made = await Draft(shelf, chosen=chosen).keep(commission.finish(written))
+            return await _fill(record, written, characters, if_match, new_draft)
+        made = await new_draft(chosen=chosen).keep(commission.finish(written))
         return made | {"filled": commission.filled} if commission.filled else made
 
     try:
@@ -75,7 +83,12 @@ async def synthesize_character(
 
 
 async def _read(
-    text: str, name: str, body: SynthesisRequest, turns: Turns, shelf: CharacterStore | None, on_error: ErrorResponse
+    text: str,
+    name: str,
+    body: SynthesisRequest,
+    turns: Turns,
+    new_draft: Callable[..., "Draft"],
+    on_error: ErrorResponse,
 ) -> Response:
     """Begin to read a text. After each piece the character gets a version; the last one has the variations."""
     engine = turns.engine
@@ -85,7 +98,7 @@ async def _read(
         raise InvalidRequestError(str(error), param="name", code="name_missing") from error
     except ProfileTooLong as error:
         raise ContextLengthError(str(error), param="text") from error
-    draft, n = Draft(shelf), body.n or 1
+    draft, n = new_draft(), body.n or 1
 
     async def ask() -> RunningTurn:
         asked = await asyncio.to_thread(reading.ask)
@@ -96,21 +109,25 @@ async def _read(
         return await draft.keep(build_card(reading.profile))
 
     async def keep_variation(written: Written) -> Wire:
-        return await Draft(shelf).keep(build_card(reading.profile.model_copy(update=written)))
+        return await new_draft().keep(build_card(reading.profile.model_copy(update=written)))
 
-    status = 201 if shelf else 200
+    status = 200 if body.dry_run else 201
     begin = partial(ReadingStream, status=status, streamed=bool(body.stream), several=n > 1)
     return begin(await ask(), reading, ask, keep, keep_variation, on_error)
 
 
 async def _fill(
-    record: CharacterRecord, written: Written, characters: CharacterStore, if_match: str | None, *, dry_run: bool
+    record: CharacterRecord,
+    written: Written,
+    characters: CharacterStore,
+    if_match: str | None,
+    new_draft: Callable[..., "Draft"],
 ) -> Wire:
     """The stored card with what of `written` it lacks by now. Raises PreconditionError for another `if_match`."""
     while True:
         card, filled = complete(record.card, written)
         try:
-            kept = await Draft(None if dry_run else characters, record).keep(card) if filled else to_wire(record)
+            kept = await new_draft(record).keep(card) if filled else to_wire(record)
         except PreconditionError:
             record = await characters.get(record.id)
             check_match(record, if_match)
@@ -165,16 +182,21 @@ class Draft:
     """A character as it is written: each time it gets a version more. In a dry run it is stored nowhere."""
 
     def __init__(
-        self, characters: CharacterStore | None, record: CharacterRecord | None = None, chosen: str | None = None
+        self,
+        lorebooks: LorebookStore,
+        characters: CharacterStore | None,
+        record: CharacterRecord | None = None,
+        chosen: str | None = None,
     ) -> None:
         """`chosen` is the id that a new one gets; without it one is made from its name."""
+        self._lorebooks = lorebooks
         self._characters = characters
         self._record = record
         self._chosen = chosen
 
     async def keep(self, card: CharacterCard) -> Wire:
         """The character as clients see it; its `id` is null when it wasn't saved."""
-        told = await lore_warnings(card)
+        told = await lore_warnings(card, self._lorebooks)
         if self._characters is None:
             return {"id": None, **card_to_wire(card), "version": 0, "warnings": list(told)}
         if self._record is None:

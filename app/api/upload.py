@@ -28,7 +28,6 @@ FORM_BYTES = 1 << 16
 PIECE_BYTES = 1 << 20
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
-_FILES = {"type": "array", "items": _BINARY["schema"]}
 
 
 @dataclass(frozen=True, slots=True)

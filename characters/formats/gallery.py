@@ -78,6 +78,15 @@ class Gallery:
         kept = [asset for asset in self._assets if not _is_expression(asset, expression)]
         return self._changed(kept, self.expressions.get(expression), {})
 
+    def with_card(self, card: CharacterCard) -> "Gallery":
+        """The same under another card: files go that the assets named and no longer do, and with the icon its own."""
+        assets = card.data.assets or []
+        if assets == self._assets:
+            return Gallery(card, self.files)
+        before = {*map(embedded_path, self._assets), *([] if main_icon(assets) else [ICON_PATH])}
+        gone = before - set(map(embedded_path, assets))
+        return Gallery(card, {path: name for path, name in self.files.items() if path not in gone})
+
     @property
     def _assets(self) -> list[Asset]:
         """Copies of the card's assets, to be changed."""
