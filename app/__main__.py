@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
         choices=("show", "separate", "hide"),
         help="thoughts and actions as they are written (default), set off in another style, or left out",
     )
-    _add_characters(commands.add_parser("characters", help="bring characters from files to a running server, and back"))
+    _add_characters(commands.add_parser("characters", help="bring characters to a running server, and back"))
     commands.add_parser("keys", help="make an API key")
     chosen = parser.parse_args(arguments)
     if chosen.command == "keys":
@@ -63,7 +63,10 @@ def _add_characters(parser: argparse.ArgumentParser) -> None:
     take.add_argument("ids", nargs="+", metavar="ID")
     take.add_argument("--format", default="png", choices=("json-v2", "json-v3", "png", "charx", "yaml"))
     take.add_argument("--to", default=Path(), type=Path, metavar="FOLDER", help="where to (default: here)")
-    for action in (bring, take):
+    write = actions.add_parser("synthesize", help="write a character from one line about them")
+    write.add_argument("persona", help="who they are, such as `a cynical detective who loves jazz`")
+    write.add_argument("--name", help="what they are called (default: what the model makes up)")
+    for action in (bring, take, write):
         action.add_argument("--url", help="the server (default: the one that the settings describe)")
 
 

@@ -1,14 +1,23 @@
 """Characters from files to a server and back, from the command line."""
 
+import socket
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
+import pytest
+from anyio import to_thread
+from rich.progress import Progress
 
+from app.__main__ import main
 from characters.formats.reading import read_card
+from characters.profile import LABELS
+from models.engine import EngineError
 from tests.cards import PORTRAIT, dumps, encode, png, text, v2, zipped
 from tests.conftest import Server, free_port
+from tests.live import Live
+from tests.synthesis import say, write
 from tests.test_cli import run
 
 
@@ -80,3 +89,61 @@ def test_import_without_a_server_says_what_to_do(tmp_path: Path) -> None:
     assert answer.returncode == 1
     assert "make serve" in answer.stdout
     assert "Traceback" not in answer.stderr
+
+
+async def command(live: Live, *arguments: str) -> int:
+    """`python -m app characters …` against a server in this process."""
+    return await to_thread.run_sync(main, ["characters", *arguments, "--url", str(live.client.base_url)])
+
+
+@pytest.mark.anyio
+async def test_progress_counts_the_files_in_a_zip(live: Live, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[float, float | None]] = []
+
+    class Noting(Progress):
+        def stop(self) -> None:
+            seen.extend((task.completed, task.total) for task in self.tasks)
+            super().stop()
+
+    monkeypatch.setattr("app.commands.characters.Progress", Noting)
+    (tmp_path / "many.zip").write_bytes(zipped({f"{number}.json": dumps(v2()) for number in range(5)}))
+    (tmp_path / "one.json").write_bytes(dumps(v2()))
+    assert await command(live, "import", str(tmp_path), str(tmp_path / "missing.json")) == 1
+    assert seen[0] == (7, 7)
+
+
+def test_server_that_is_slow_costs_a_file_and_no_totals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("app.commands.characters.PATIENCE_S", 0.1)
+    for name in ("ada.json", "ida.json"):
+        (tmp_path / name).write_bytes(dumps(v2()))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        assert main(["characters", "import", str(tmp_path), "--url", url]) == 1
+        assert main(["characters", "export", "lyra", "--url", url]) == 1
+    ada, ida, totals, export = filter(None, capsys.readouterr().out.splitlines())
+    assert "ada.json: the server took longer than 0.1 s" in ada
+    assert (ida.startswith("ida.json: "), totals) == (True, "0 imported, 2 not")
+    assert "took longer" in export
+
+
+@pytest.mark.anyio
+async def test_synthesis_prints_the_profile_then_the_id(live: Live, capsys: pytest.CaptureFixture[str]) -> None:
+    live.engine.max_model_len = 4096
+    say(live, write(name="Odo"))
+    assert await command(live, "synthesize", "A baker [sic]") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == ["Name: Odo", *(f"{label}: x" for label in list(LABELS.values())[1:]), "odo"]
+    assert (await live.client.get("/characters/odo")).json()["persona"] == "A baker [sic]"
+
+
+@pytest.mark.anyio
+async def test_synthesis_that_fails_says_why(live: Live, capsys: pytest.CaptureFixture[str]) -> None:
+    live.engine.max_model_len = 4096
+    assert await command(live, "synthesize", " ") == 1
+    say(live, write(name="Odo"))
+    live.engine.script.fail_after, live.engine.script.failure = 2, EngineError("scripted")
+    assert await command(live, "synthesize", "A baker") == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert (lines[0], lines[-1]) == ("`persona` is empty", "scripted")

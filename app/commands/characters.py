@@ -1,11 +1,13 @@
-"""Bring characters from files to a server that runs, and back, with their pictures.
+"""Bring characters from files to a server that runs, and back, with their pictures; or have it write one.
 
 The server reads and writes the formats; here, ZIPs of many are taken apart, so that each file in them is sent alone.
 """
 
 import argparse
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
@@ -15,8 +17,9 @@ from rich.progress import MofNCompleteColumn, Progress
 
 from app.settings import Settings
 from characters.card import CardError
-from characters.formats.reading import unpack
+from characters.formats.reading import list_paths, unpack
 from characters.formats.writing import KINDS
+from characters.profile import LABELS
 
 # Of a file's name, what is told to the server: its end.
 MOST_NAME_CHARS = 200
@@ -29,13 +32,16 @@ class Refusal(Exception):
 
 
 def characters(settings: Settings, chosen: argparse.Namespace) -> int:
-    """Import the files or export the characters that were named. Returns the exit status: 1 when any failed."""
+    """Do what was chosen: import, export or synthesize. Returns the exit status: 1 when anything failed."""
     console = Console(highlight=False, soft_wrap=True)
     headers = {"authorization": f"Bearer {settings.api_keys[0].get_secret_value()}"} if settings.api_keys else {}
     url = chosen.url or f"http://{settings.host}:{settings.port}"
     with httpx.Client(base_url=url, headers=headers, timeout=httpx.Timeout(PATIENCE_S, connect=5)) as client:
         try:
-            failed = _import(client, console, chosen) if chosen.action == "import" else _export(client, console, chosen)
+            failed = ACTIONS[chosen.action](client, console, chosen)
+        except (httpx.ReadTimeout, httpx.WriteTimeout):
+            console.print(f"the server at {url} took longer than {PATIENCE_S} s to answer", style="red")
+            return 1
         except httpx.TransportError:
             console.print(
                 f"no server answers at {url}: start one with `make serve`, or name another with --url", style="red"
@@ -47,14 +53,26 @@ def characters(settings: Settings, chosen: argparse.Namespace) -> int:
 def _import(client: httpx.Client, console: Console, chosen: argparse.Namespace) -> int:
     failed = done = 0
     paths = list(_files(chosen.paths))
-    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=console, transient=True) as progress:
-        for path in progress.track(paths, description="importing"):
-            for name, blob in _unpack(path):
-                for result in _add(client, name, blob):
-                    _tell(console, result)
-                    failed += "error" in result
-                    done += "error" not in result
-    console.print(f"{done} imported, {failed} not")
+    total = len(paths)
+
+    def grow(files: int) -> None:
+        nonlocal total
+        total += files - 1
+
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
+    try:
+        with Progress(*columns, console=console, transient=True) as progress:
+            task = progress.add_task("importing", total=total)
+            for path in paths:
+                for name, blob in _unpack(path, grow):
+                    for result in _add(client, name, blob):
+                        _tell(console, result)
+                        failed += "error" in result
+                        done += "error" not in result
+                    progress.update(task, advance=1, total=total)
+    finally:
+        if done or failed:
+            console.print(f"{done} imported, {failed} not")
     return failed
 
 
@@ -67,9 +85,13 @@ def _files(paths: list[Path]) -> Iterator[Path]:
             yield path
 
 
-def _unpack(path: Path) -> Iterator[tuple[str, bytes | Exception]]:
+def _unpack(path: Path, grow: Callable[[int], None]) -> Iterator[tuple[str, bytes | Exception]]:
+    """The file, or each in it where it is a ZIP of many, of which `grow` is told how many there are."""
     try:
-        for name, blob in unpack(path.read_bytes(), path.name):
+        whole = path.read_bytes()
+        if inside := list_paths(whole):
+            grow(len(inside))
+        for name, blob in unpack(whole, path.name):
             yield name if name == path.name else f"{path.name}: {name}", blob
     except OSError as error:
         yield str(path), Refusal(error.strerror)
@@ -86,6 +108,8 @@ def _add(client: httpx.Client, name: str, blob: bytes | Exception) -> list[dict[
         results: list[dict[str, Any]] = body.get("results") or [{"error": body["error"]}]
     except Refusal as error:
         results = [{"error": {"message": str(error)}}]
+    except (httpx.ReadTimeout, httpx.WriteTimeout):
+        results = [{"error": {"message": f"the server took longer than {PATIENCE_S} s: it may have come in or not"}}]
     return [{**result, "file": name if len(results) == 1 else f"{name}: {result['file']}"} for result in results]
 
 
@@ -128,6 +152,32 @@ def _write(path: Path, blob: bytes) -> None:
         raise Refusal(f"{path}: {error.strerror}") from None
 
 
+def _synthesize(client: httpx.Client, console: Console, chosen: argparse.Namespace) -> int:
+    """Print a profile as it is written, then the id under which the character can be talked to."""
+    try:
+        for told in _written(client, {"persona": chosen.persona, "name": chosen.name, "stream": True}):
+            line = f"{LABELS[told['field']]}: {told['value']}" if "field" in told else told["id"]
+            console.print(line, markup=False)
+    except Refusal as error:
+        console.print(str(error), style="red", markup=False)
+        return 1
+    return 0
+
+
+def _written(client: httpx.Client, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The frames of a synthesis: its fields, then the character. Raises Refusal."""
+    with client.stream("POST", "/characters/synthesize", json=body) as response:
+        if not response.headers.get("content-type", "").startswith("text/event-stream"):
+            response.read()
+            raise Refusal((_answer(response).get("error") or {"message": f"{response.url} streams nothing"})["message"])
+        for line in response.iter_lines():
+            if line.startswith("data: {"):
+                told = json.loads(line.removeprefix("data: "))
+                if "error" in told:
+                    raise Refusal(told["error"]["message"])
+                yield told
+
+
 def _answer(response: httpx.Response) -> dict[str, Any]:
     """The server's JSON, errors too. Raises Refusal where it is none of ours."""
     try:
@@ -137,3 +187,6 @@ def _answer(response: httpx.Response) -> dict[str, Any]:
     if not isinstance(body, dict) or (response.is_error and "message" not in (body.get("error") or {})):
         raise Refusal(f"{response.url} isn't an OpenCharacter server")
     return body
+
+
+ACTIONS = MappingProxyType({"import": _import, "export": _export, "synthesize": _synthesize})
