@@ -22,6 +22,7 @@ from PIL import Image
 from rich.table import Table
 
 from characters.formats.cardfile import CardFile
+from characters.formats.gallery import Gallery
 from characters.formats.writing import write_card
 from characters.library import load_library
 from loadtest.chats import Sampling, SessionChat
@@ -69,7 +70,8 @@ def draw_cards(count: int, picture_kb: int, seed: int) -> Iterator[bytes]:
         data = card.data.model_copy(update={"name": f"{card.data.name} {number}"})
         out = io.BytesIO()
         Image.frombytes("L", (WIDTH, height), rng.randbytes(WIDTH * height)).save(out, "PNG", compress_level=1)
-        yield write_card(CardFile(card.model_copy(update={"data": data})).with_avatar(out.getvalue()), "png")
+        gallery = Gallery(card.model_copy(update={"data": data}), {}).with_avatar("picture", "png")
+        yield write_card(CardFile(gallery.card, dict.fromkeys(gallery.files, out.getvalue())), "png")
 
 
 async def measure(url: str, arguments: argparse.Namespace) -> dict[str, Figures]:

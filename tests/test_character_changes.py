@@ -1,5 +1,6 @@
 """Characters as clients change them: which ETag stands for which card, and what of a card comes back."""
 
+import asyncio
 from typing import Any
 
 import httpx
@@ -47,6 +48,17 @@ async def test_etag_is_another_after_each_change(live: Live) -> None:
     tags = [first, *[(await call(live, "PATCH", json={})).headers["etag"] for _ in range(3)]]
     assert len({*tags}) == 4
     assert (await call(live, "GET")).headers["etag"] == tags[-1]
+
+
+@pytest.mark.anyio
+async def test_patches_that_are_sent_at_once_are_all_kept(live: Live) -> None:
+    await create(live)
+    book = {"entries": [{"keys": ["a"], "content": "b"}]}
+    patches = [{f"x_{number}": number, "character_book": book} for number in range(8)]
+    await asyncio.gather(*(call(live, "PATCH", json=patch) for patch in patches))
+    kept = (await call(live, "GET")).json()
+    assert {f"x_{number}" for number in range(8)} < kept["data"].keys()
+    assert kept["version"] == 9
 
 
 @pytest.mark.anyio

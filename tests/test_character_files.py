@@ -1,10 +1,15 @@
 """A character's files in Redis: written with the version that names them, kept with it, erased with the character."""
 
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+
 import pytest
 from redis.asyncio import Redis
 
 from app.errors import ConflictError, NotFoundError
 from app.store.characters import CharacterRecord, CharacterStore
+from app.store.files import MOST_COPIES
 from characters.card import CardData, CharacterCard
 from characters.formats.gallery import digest
 from characters.library import load_library
@@ -25,12 +30,37 @@ def odo(**files: bytes) -> tuple[CharacterRecord, dict[str, bytes]]:
     return record, {digest(blob): blob for blob in files.values()}
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
 @pytest.mark.anyio
 async def test_record_comes_back_with_its_files_and_warnings(characters: CharacterStore) -> None:
     made = await characters.create(*odo(face=FACE, again=FACE, smile=SMILE))
     assert await characters.get("odo") == made
     assert await characters.files.read("odo", made.files["face"]) == FACE
     assert await characters.files.read_all("odo", made.files) == {digest(FACE): FACE, digest(SMILE): SMILE}
+
+
+@pytest.mark.anyio
+async def test_files_are_laid_out_for_two_at_a_time(
+    characters: CharacterStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = await characters.create(*odo(face=FACE, smile=SMILE))
+    read_all, reading, most = characters.files.read_all, 0, 0
+
+    async def watched(record_id: str, files: Mapping[str, str]) -> dict[str, bytes]:
+        nonlocal reading, most
+        reading, most = reading + 1, max(most, reading + 1)
+        try:
+            return await read_all(record_id, files)
+        finally:
+            reading -= 1
+
+    monkeypatch.setattr(characters.files, "read_all", watched)
+    await asyncio.gather(*(characters.files.copy("odo", made.files, tmp_path) for _ in range(6)))
+    assert most == MOST_COPIES
+    assert contents(tmp_path) == {digest(FACE): FACE, digest(SMILE): SMILE}
 
 
 @pytest.mark.anyio

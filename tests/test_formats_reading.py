@@ -7,7 +7,9 @@ import yaml
 from PIL import Image
 
 from characters.card import CardError
-from characters.formats.picture import draw_default
+from characters.formats.cardfile import CardFile
+from characters.formats.gallery import Gallery
+from characters.formats.picture import draw_default, measure
 from characters.formats.reading import read_card, unpack
 from characters.formats.writing import write_card
 from tests.cards import (
@@ -157,10 +159,16 @@ def test_apng_keeps_its_frames() -> None:
         assert image.n_frames == 3  # type: ignore[attr-defined]
 
 
+def with_avatar(before: CardFile, picture: bytes) -> CardFile:
+    gallery = Gallery(before.card, {path: path for path in before.files}).with_avatar("new", measure(picture).suffix)
+    files = {**before.files, "new": picture}
+    return CardFile(gallery.card, {path: files[name] for path, name in gallery.files.items()})
+
+
 def test_icon_of_another_kind_is_shown_on_the_png_and_kept_as_it_is() -> None:
     out = io.BytesIO()
     Image.new("RGB", (30, 20), "red").save(out, "JPEG")
-    read = read_card(dumps(v3())).with_avatar(out.getvalue())
+    read = with_avatar(read_card(dumps(v3())), out.getvalue())
     written = write_card(read, "png")
     with Image.open(io.BytesIO(written)) as image:
         assert (image.format, image.size) == ("PNG", (30, 20))
@@ -203,7 +211,7 @@ def test_avatar_is_changed_and_the_old_one_goes() -> None:
     out = io.BytesIO()
     Image.new("RGB", (30, 20), "red").save(out, "WEBP")
     before = read_card(png(text("chara", encode(v2())), text("chara-ext-asset_:1", b"AAAA")))
-    after = before.with_avatar(out.getvalue())
+    after = with_avatar(before, out.getvalue())
     assert after.avatar_path == "assets/icon/images/main.webp"
     assert after.files == {"1": b"\0\0\0", "assets/icon/images/main.webp": out.getvalue()}
     assert read_card(write_card(after, "charx")).card == after.card

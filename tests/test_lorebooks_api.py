@@ -1,5 +1,6 @@
 """Lorebooks over HTTP: registered from any kind of file, listed, changed, and taken home again."""
 
+import asyncio
 import base64
 import json
 from typing import Any
@@ -241,6 +242,15 @@ async def test_what_was_read_can_be_put_back(live: Live) -> None:
     made = await create(live, HARBOUR | {"deep": deep})
     changed = (await call(live, "PUT", "/the-harbour", json=made)).json()
     assert changed == made | {"version": 2}
+
+
+@pytest.mark.anyio
+async def test_patches_that_are_sent_at_once_are_all_kept(live: Live) -> None:
+    await create(live)
+    await asyncio.gather(*(call(live, "PATCH", "/the-harbour", json={f"x_{number}": number}) for number in range(8)))
+    kept = (await call(live, "GET", "/the-harbour")).json()
+    assert {f"x_{number}" for number in range(8)} < kept["data"].keys()
+    assert kept["version"] == 9
 
 
 @pytest.mark.anyio

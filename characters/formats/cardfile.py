@@ -9,13 +9,13 @@ import orjson
 from pydantic import ValidationError
 
 from characters.card import CardError, CharacterCard
-from characters.formats.assets import EMBEDDED, ICON_PATH, Asset, embedded_path, main_icon, settle_assets
+from characters.formats.assets import ICON_PATH, embedded_path, main_icon, settle_assets
 from characters.formats.dialects import to_data
 from characters.formats.document import Json, clean
 from characters.formats.extension import settle_profile, take_root
 from characters.formats.fields import LISTS, TEXTS, settle_fields
 from characters.formats.limits import MAX_CARD_BYTES
-from characters.formats.picture import is_picture, measure
+from characters.formats.picture import is_picture
 from characters.lore.coercion import Coercion, first_warnings
 
 Spec = Literal["v2", "v3"]
@@ -39,25 +39,6 @@ class CardFile:
         icon = main_icon(self.card.data.assets or [])
         path = (embedded_path(icon) if icon else None) or ICON_PATH
         return path if path in self.files and is_picture(self.files[path]) else None
-
-    def with_avatar(self, picture: bytes) -> "CardFile":
-        """The same with another main icon; the old one's file goes when no other asset names it.
-
-        Raises CardError: `not_a_picture`, `picture_too_large`.
-        """
-        suffix = measure(picture).suffix
-        assets: list[Asset] = [dict(asset) for asset in self.card.data.assets or []]
-        icon = main_icon(assets)
-        old = embedded_path(icon) if icon else None
-        if icon is None:
-            icon = {"type": "icon", "name": "main"}
-            assets.append(icon)
-        path = f"assets/icon/images/main.{suffix}"
-        icon |= {"uri": EMBEDDED + path, "ext": suffix}
-        named = set(map(embedded_path, assets))
-        files = {there: blob for there, blob in self.files.items() if there in named or there != old}
-        data = self.card.data.model_copy(update={"assets": assets})
-        return CardFile(self.card.model_copy(update={"data": data}), {**files, path: picture}, self.warnings)
 
     def to_json(self, spec: Spec) -> dict[str, Json]:
         """The card as V2 or V3 JSON, every required field there, and beside `data` what stood there when it came."""
