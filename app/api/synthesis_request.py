@@ -28,7 +28,7 @@ class SynthesisRequest(BaseModel):
     character_id: str | None = None
     text: str | None = Field(None, description="A chapter, say; 2 MiB at most.")
     name: str | None = Field(None, min_length=1, max_length=SYNTHESIS_LENGTHS["name"])
-    complete: bool | None = Field(None, description="Fill what the card lacks, and change nothing else.")
+    complete: bool | None = Field(None, description="Fill what profile and greeting lack, and change nothing else.")
     n: int | None = Field(None, ge=1, le=MOST_VARIATIONS)
     seed: int | None = Field(None, ge=0, lt=2**63)
     temperature: float | None = Field(None, ge=0, le=2)
