@@ -7,9 +7,11 @@ characters at most, or twice as many behind `](`, which may be a link. What neve
 
 from dataclasses import dataclass, field
 
-from models.marks import CONTEXT, MARK, Channel, is_wide, read_mark
+from models.marks import CONTEXT, MARK, SPAN_LIMIT, Channel, is_wide, read_mark
 
 _OPENING = "“‘«([{¿¡*_"
+# Of what a reply goes on from, the characters that are read: far more than any span has, in 40 ms at worst.
+BEGUN_LIMIT = 16 * SPAN_LIMIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +84,12 @@ class Listener:
 
     def __init__(self, begun: str = "") -> None:
         self._parser = Parser()
+        left_out, begun = begun[:-BEGUN_LIMIT], begun[-BEGUN_LIMIT:]
         self._begun = len(begun)
         # White space at its end, which doesn't come again.
         self._shown = begun[len(begun.rstrip()) :]
         self._last = ""
-        self._in_quote = False
+        self._in_quote = left_out.count('"') % 2 == 1
         self._left_out = False
         self._before = ""
         self._after = ""

@@ -101,6 +101,12 @@ def test_what_was_begun_closes(begun: str, text: str, speech: str, thoughts: lis
     assert tell_apart(text, begun) == Channels(speech, thoughts, [])
 
 
+def test_long_beginning_is_read_in_time() -> None:
+    started = time.process_time()
+    assert tell_apart(" him.] Welcome!", "(" * 1_000_000 + " [I hate").speech.endswith("Welcome!")
+    assert time.process_time() - started < 0.5
+
+
 @given(replies)
 def test_speech_is_tidy(text: str) -> None:
     told = tell_apart(text)

@@ -133,6 +133,14 @@ async def test_turns_before_the_last_leave_their_mark(
 
 
 @pytest.mark.anyio
+async def test_large_book_is_tried_on_its_latest_turns(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.api.lore_trial.REPLAYED_ENTRIES", 4)
+    made = [entry("ash", extensions={"sticky": 9}), entry("oak", extensions={"sticky": 9})]
+    told = await ask(live, made, messages=say("ash", "Yes.", "oak", "No.", "Hm.", "No.", "Well?"))
+    assert (fired(told), reasons(told)) == (["oak"], {"ash": Reason.NOT_FOUND})
+
+
+@pytest.mark.anyio
 async def test_system_messages_are_no_lorebooks(live: Live) -> None:
     chat = [{"role": "system", "content": "ash"}, *say("oak")]
     assert fired(await ask(live, [entry("ash")], messages=chat)) == []

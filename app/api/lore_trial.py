@@ -31,8 +31,10 @@ from models.sections import UserPersona
 
 MAX_MESSAGES = 1000
 MAX_MESSAGE_CHARACTERS = 200_000
-# Turns before the last one that are played again, in the effort of one, for what lasts longer than a turn.
+# Turns before the last one that are played again, in the effort of one, for what lasts longer than a turn; and how many
+# entries they look at together, 10 µs each.
 REPLAYED_TURNS = 100
+REPLAYED_ENTRIES = 100_000
 # Nobody yet: names in a book stay `{{char}}`, and entries for certain characters don't fire.
 ANYBODY = CharacterCard(data=CardData(name="{{char}}"))
 
@@ -83,7 +85,7 @@ class LoreTrial(BaseModel):
             activate, [rulebook], count_tokens=lambda text: len(engine.renderer.encode(text)), defaults=defaults
         )
         state = LoreState()
-        earlier = _turns_before(said) if _remembers(rulebook) else []
+        earlier = _turns_before(said, len(rulebook.rules)) if _remembers(rulebook) else []
         expand = macros_of(card, user, context)
         for end in earlier:
             chat, effort = build_chat(card, user, said[:end]), EFFORT // len(earlier)
@@ -93,9 +95,10 @@ class LoreTrial(BaseModel):
         return orjson.dumps({**told.to_json(), "warnings": warnings, "seed": seed})
 
 
-def _turns_before(said: Sequence[tuple[str, str]]) -> list[int]:
+def _turns_before(said: Sequence[tuple[str, str]], entries: int) -> list[int]:
     """How much had been said on each of the latest turns before the last one."""
-    return [end for end, (role, _) in enumerate(said[:-1], 1) if role == "user"][-REPLAYED_TURNS:]
+    most = min(REPLAYED_TURNS, REPLAYED_ENTRIES // entries)
+    return [end for end, (role, _) in enumerate(said[:-1], 1) if role == "user"][-most:]
 
 
 def _remembers(rulebook: Rulebook) -> bool:
