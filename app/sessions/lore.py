@@ -101,7 +101,7 @@ class Lore:
 
         `room_tokens` bounds all of it, beside its share of the context.
         """
-        if not books and not (card.data.character_book or {}).get("entries"):
+        if not has_lore(card, books):
             return NOTHING
         telling = partial(self._tell, card, user, books, chat, context, state, room_tokens)
         return await anyio.to_thread.run_sync(telling, limiter=self._limiter)
@@ -174,6 +174,11 @@ class BoundedMacros:
 def macros_of(card: CharacterCard, user: UserPersona, context: Context) -> BoundedMacros:
     """What replaces macros in the lore of a turn."""
     return BoundedMacros(card, partial(card.expand, user=user.name, persona=user.persona, context=context))
+
+
+def has_lore(card: CharacterCard, books: Books) -> bool:
+    """Whether there is anything to tell."""
+    return bool(books or (card.data.character_book or {}).get("entries"))
 
 
 def read_own_book(card: CharacterCard) -> list[tuple[str, Lorebook]]:

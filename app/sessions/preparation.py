@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 
 from app.errors import NotFoundError
 from app.sessions.bounds import BoundedRenderer
-from app.sessions.lore import Lore, Told, build_chat
+from app.sessions.lore import NOTHING, Lore, Told, build_chat, has_lore
 from app.sessions.session import Message, Session, lore_state, new_id
 from app.sessions.shelf import Shelf
 from app.store.characters import CharacterRecord, CharacterStore
+from characters.calls import Context
 from models.prompt import count_tokens
 from models.sections import Scene, head_messages
 
@@ -83,24 +84,7 @@ class Preparation:
         """What the turn of `plan` says beside the history, its lore told; frozen lore is added to the plan."""
         history = [*session.branch(None if plan.added else plan.parent), *plan.added]
         context = session.turn_context(history)
-        window = next((index for index, message in enumerate(history) if message.id == session.window), 0)
-        chat = build_chat(
-            session.card,
-            session.user,
-            [(message.role, message.content) for message in history],
-            kept_from=sum(message.role != "system" for message in history[:window]),
-            greeting=session.greeting,
-            trigger=plan.trigger,
-        )
-        told = await self._lore.tell(
-            session.card,
-            session.user,
-            session.books,
-            chat,
-            context=context,
-            state=lore_state(history[:-1]),
-            room_tokens=self._room(session, history),
-        )
+        told = await self._tell(session, plan, history, context)
         if told.frozen and plan.added:
             said = plan.added[-1]
             frozen = Message(new_id("msg"), said.parent, "system", told.frozen, self._renderer.encode(told.frozen))
@@ -111,6 +95,28 @@ class Preparation:
             told = told.thawed(written)
         scene = replace(session.scene(told, context), instructions=plan.instructions)
         return Setup(plan, history, told, scene)
+
+    async def _tell(self, session: Session, plan: Plan, history: Sequence[Message], context: Context) -> Told:
+        if not has_lore(session.card, session.books):
+            return NOTHING
+        window = next((index for index, message in enumerate(history) if message.id == session.window), 0)
+        chat = build_chat(
+            session.card,
+            session.user,
+            [(message.role, message.content) for message in history],
+            kept_from=sum(message.role != "system" for message in history[:window]),
+            greeting=session.greeting,
+            trigger=plan.trigger,
+        )
+        return await self._lore.tell(
+            session.card,
+            session.user,
+            session.books,
+            chat,
+            context=context,
+            state=lore_state(history[:-1]),
+            room_tokens=self._room(session, history),
+        )
 
     def _room(self, session: Session, history: Sequence[Message]) -> int:
         """Tokens that lore may take of what head, reply and last message leave."""

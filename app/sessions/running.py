@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # Streams from which on a frame holds two tokens, and four.
-PAIRS_FROM, FOURS_FROM = 16, 48
+PAIRS_FROM, FOURS_FROM = 8, 24
 
 
 class Running:

@@ -70,8 +70,8 @@ class Turns:
         self._stop_ids = frozenset(engine.renderer.stop_token_ids)
         # A schema of ten thousand parts is seconds of Python, so they take turns beside the event loop.
         self.checks = Trials(1, SCHEMA_CHECK_S)
-        # The same few heads come with every request that has no session: thousands of tokens each.
-        self.encode_head = lru_cache(maxsize=512)(self.renderer.encode)
+        # The same few heads come with every request that has no session, thousands of tokens each; so do most tails.
+        self.encode_fixed = lru_cache(maxsize=512)(self.renderer.encode)
 
     async def reply(
         self,
@@ -141,7 +141,7 @@ class Turns:
         told = told.thawed("")
         scene = replace(scene, lore=told.blocks, disabled=told.disabled)
         inserted = build_insertions(renderer.encode, replace(scene, context=replace(now, outlets=told.outlets)))
-        head = build_head(self.encode_head, replace(scene, context=replace(begun, outlets=told.outlets)))
+        head = build_head(self.encode_fixed, replace(scene, context=replace(begun, outlets=told.outlets)))
         params = replace(params, ends_loops=True)
         prompt, params = self._build(partial(build_transcript_prompt, renderer, head, lines, inserted=inserted), params)
         return RunningTurn(self, prompt.token_ids, params, "chat.completions", started)
@@ -217,7 +217,7 @@ class Turns:
         ids = [message.id for message in setup.history]
         start = ids.index(session.window) if session.window in ids else 0
         head = session.head if scene.layout == "cache" else build_head(encode, setup.head_scene(session))
-        inserted = build_insertions(encode, scene)
+        inserted = build_insertions(self.encode_fixed, scene)
         return self._build(partial(build_prompt, self.renderer, head, turns, inserted=inserted, start=start), params)
 
     def _build(
