@@ -9,22 +9,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
 
-from app.api import (
-    characters,
-    exports,
-    failure,
-    imports,
-    inspector,
-    lorebooks,
-    openai,
-    opening,
-    ops,
-    personas,
-    pictures,
-    synthesis,
-    versions,
-)
-from app.api import sessions as sessions_api
+from app.api.http import failure
+from app.api.routers import all_routers
 from app.metrics import Metrics
 from app.security import ApiKeys, LocalOnly
 from app.sessions.running import Running
@@ -117,19 +103,7 @@ def create_app(settings: Settings, open_engine: OpenEngine = open_engine) -> Fas
     app.state.metrics = Metrics()
     app.state.respond = failure.responder(app.state.metrics)
     failure.install(app, app.state.respond)
-    of_things = (
-        characters.router,
-        versions.router,
-        pictures.router,
-        imports.router,
-        exports.router,
-        inspector.router,
-        lorebooks.router,
-        personas.router,
-        opening.router,
-        sessions_api.router,
-    )
-    for router in (openai.router, synthesis.router, *of_things, ops.router):
+    for router in all_routers():
         app.include_router(router)
     if settings.api_keys:
         app.add_middleware(ApiKeys, keys=settings.api_keys)

@@ -18,7 +18,6 @@ from fastapi import FastAPI
 from rich.table import Table
 from starlette.types import Message
 
-from app.api import characters
 from app.store.characters import CharacterRecord, CharacterStore
 from app.store.connection import connect
 from app.store.embedded import embedded_redis
@@ -81,7 +80,7 @@ async def measure(arguments: argparse.Namespace) -> dict[str, Figures]:
             store = CharacterStore(redis)
             await _fill(store, records)
             app = FastAPI()
-            app.include_router(characters.router)
+            app.include_router(routes.router)
             app.state.characters = store
             await store.refresh()
             queries = build_queries(records)

@@ -14,8 +14,8 @@ import pytest
 from anyio import BrokenWorkerProcess, to_process
 from redis.asyncio import Redis
 
-from app.api.imports import MOST_GIVEN_UP, Importing, Result
-from app.api.upload import Upload
+from app.api.characters.imports import MOST_GIVEN_UP, Importing, Result
+from app.api.http.upload import Upload
 from app.errors import ApiError, UnavailableError
 from app.store.characters import CharacterStore
 from app.store.lorebooks import LorebookStore
@@ -210,7 +210,7 @@ async def test_chat_streams_on_while_a_large_file_is_read(live: Live, tmp_path: 
 
 @pytest.mark.anyio
 async def test_client_that_leaves_its_upload_is_no_bug(live: Live, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG, "app.api.failure")
+    caplog.set_level(logging.DEBUG, "app.api.http.failure")
     url = live.client.base_url
     _, writer = await asyncio.open_connection(url.host, url.port)
     writer.write(b"POST /characters/import HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nhalf of it")

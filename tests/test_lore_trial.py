@@ -134,7 +134,7 @@ async def test_turns_before_the_last_leave_their_mark(
 
 @pytest.mark.anyio
 async def test_large_book_is_tried_on_its_latest_turns(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.api.lore_trial.REPLAYED_ENTRIES", 4)
+    monkeypatch.setattr("app.api.lorebooks.trial.REPLAYED_ENTRIES", 4)
     made = [entry("ash", extensions={"sticky": 9}), entry("oak", extensions={"sticky": 9})]
     told = await ask(live, made, messages=say("ash", "Yes.", "oak", "No.", "Hm.", "No.", "Well?"))
     assert (fired(told), reasons(told)) == (["oak"], {"ash": Reason.NOT_FOUND})
@@ -264,7 +264,7 @@ async def test_trials_wait_for_one_another(live: Live, monkeypatch: pytest.Monke
         stores.append(store)
         return beside(store, function)
 
-    monkeypatch.setattr("app.api.lore_trial.activate", hold)
+    monkeypatch.setattr("app.api.lorebooks.trial.activate", hold)
     monkeypatch.setattr(LorebookStore, "beside", come)
     body = {"lorebook": {"entries": [entry("ash")]}, "text": "ash"}
     asked = [asyncio.create_task(live.client.post(TEST, json=body)) for _ in range(12)]

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.api.synthesis_request import SynthesisRequest
+from app.api.synthesis.request import SynthesisRequest
 from characters.card import slug
 from characters.profile import LABELS, SYNTHESIS_LENGTHS, Profile
 

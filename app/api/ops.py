@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
-from app.api.deps import MetricsDep, TurnsDep
+from app.api.http.deps import MetricsDep, TurnsDep
 from app.errors import EngineDownError, UnavailableError
 from app.store.connection import answers
 

@@ -6,12 +6,12 @@ from fastapi import APIRouter, Body, Query
 from pydantic import BaseModel, Field, field_validator
 from starlette.responses import JSONResponse, Response
 
-from app.api.body import JsonRoute
-from app.api.deps import LorebooksDep, PersonasDep
-from app.api.etags import IfMatch, IfNoneMatch, check_match, etag, is_unchanged, placed
-from app.api.ids import check_id
-from app.api.patch import merge
-from app.api.version_pages import VersionCursor, VersionLimit, VersionNumber, page_versions
+from app.api.http.body import JsonRoute
+from app.api.http.deps import LorebooksDep, PersonasDep
+from app.api.http.etags import IfMatch, IfNoneMatch, check_match, etag, is_unchanged, placed
+from app.api.http.ids import check_id
+from app.api.http.patch import merge
+from app.api.http.version_pages import VersionCursor, VersionLimit, VersionNumber, page_versions
 from app.sessions.books import MAX_BOOKS, check_books
 from app.store.lorebooks import LorebookStore
 from app.store.personas import PersonaRecord, PersonaStore

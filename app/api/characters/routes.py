@@ -7,11 +7,11 @@ import orjson
 from fastapi import APIRouter, Body, Query
 from starlette.responses import Response
 
-from app.api.body import JsonRoute
-from app.api.deps import CharactersDep, LorebooksDep
-from app.api.etags import IfMatch, IfNoneMatch, check_match, etag, is_unchanged, placed
-from app.api.ids import check_id
-from app.api.patch import check_assets, keep_assets, lift_extension, merge_patch
+from app.api.http.body import JsonRoute
+from app.api.http.deps import CharactersDep, LorebooksDep
+from app.api.http.etags import IfMatch, IfNoneMatch, check_match, etag, is_unchanged, placed
+from app.api.http.ids import check_id
+from app.api.http.patch import check_assets, keep_assets, lift_extension, merge_patch
 from app.store.characters import CharacterRecord
 from app.store.lorebooks import LorebookStore
 from characters.card import CharacterCard, parse_card, slug

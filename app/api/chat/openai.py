@@ -15,11 +15,11 @@ from fastapi import APIRouter, Header, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse, Response
 
-from app.api.body import JsonRoute
-from app.api.channel_stream import open_stream
-from app.api.channels import ChannelFields
-from app.api.deps import CharactersDep, SettingsDep, ShelfDep, TurnsDep
-from app.api.sse import TurnJson, completion_to_wire
+from app.api.chat.channel_stream import open_stream
+from app.api.chat.channels import ChannelFields
+from app.api.chat.sse import TurnJson, completion_to_wire
+from app.api.http.body import JsonRoute
+from app.api.http.deps import CharactersDep, SettingsDep, ShelfDep, TurnsDep
 from app.errors import ConflictError, InvalidRequestError, NotFoundError, quoted
 from app.sessions.session import join_instructions, open_session
 from app.sessions.shelf import Shelf

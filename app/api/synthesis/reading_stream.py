@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Callable
 
 from starlette.types import Receive, Scope, Send
 
-from app.api.profile_stream import Keep, ProfileStream, Wire
-from app.api.sse import ErrorResponse
+from app.api.chat.sse import ErrorResponse
+from app.api.synthesis.profile_stream import Keep, ProfileStream, Wire
 from app.sessions.turn import RunningTurn
 from models.synthesis.reading import Reading
 

@@ -9,11 +9,11 @@ from fastapi import APIRouter, Query, Request
 from pydantic import Field
 from starlette.responses import Response
 
-from app.api.body import JsonRoute
-from app.api.channel_stream import open_stream
-from app.api.channels import ChannelFields, View, content_to_wire
-from app.api.deps import SessionsDep, SettingsDep, TurnsDep
-from app.api.sse import TurnJson, logprobs_to_wire
+from app.api.chat.channel_stream import open_stream
+from app.api.chat.channels import ChannelFields, View, content_to_wire
+from app.api.chat.sse import TurnJson, logprobs_to_wire
+from app.api.http.body import JsonRoute
+from app.api.http.deps import SessionsDep, SettingsDep, TurnsDep
 from app.errors import InvalidRequestError, NotFoundError, quoted
 from app.sessions.session import Message
 from app.sessions.turn import RunningTurn

@@ -6,8 +6,8 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse, Response
 
-from app.api.body import JsonRoute
-from app.api.deps import CharactersDep, SessionsDep, ShelfDep, TurnsDep
+from app.api.http.body import JsonRoute
+from app.api.http.deps import CharactersDep, SessionsDep, ShelfDep, TurnsDep
 from app.sessions.books import MAX_BOOKS
 from app.sessions.session import Session, open_session
 from app.sessions.shelf import Shelf

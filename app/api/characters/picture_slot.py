@@ -9,9 +9,9 @@ from anyio.to_thread import run_sync
 from fastapi import Depends, Request
 from starlette.responses import JSONResponse, Response
 
-from app.api.deps import CharactersDep, SettingsDep, WorkerDep
-from app.api.etags import check_match, is_met
-from app.api.upload import receive_uploads
+from app.api.http.deps import CharactersDep, SettingsDep, WorkerDep
+from app.api.http.etags import check_match, is_met
+from app.api.http.upload import receive_uploads
 from app.errors import InvalidRequestError, NotFoundError
 from app.store.characters import CharacterRecord, CharacterStore
 from app.worker.pictures import check_picture

@@ -6,8 +6,8 @@ Speech is `content`, as in any other stream, so a client that knows nothing of c
 
 from typing import Any
 
-from app.api.channels import View
-from app.api.sse import ChatStream, ErrorResponse
+from app.api.chat.channels import View
+from app.api.chat.sse import ChatStream, ErrorResponse
 from app.sessions.turn import RunningTurn
 from models.channels import Listener
 from models.engine import Chunk

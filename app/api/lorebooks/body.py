@@ -11,8 +11,8 @@ from typing import Any
 from fastapi import Request
 from starlette.datastructures import UploadFile
 
-from app.api.ids import check_id
-from app.api.patch import merge
+from app.api.http.ids import check_id
+from app.api.http.patch import merge
 from app.errors import InvalidRequestError
 from app.store.lorebooks import StoredBook, write_book
 from characters.card import CardError

@@ -7,11 +7,11 @@ from urllib.parse import quote
 from fastapi import APIRouter, Query
 from starlette.responses import FileResponse, Response
 
-from app.api.body import JsonRoute
-from app.api.deps import CharactersDep, WorkerDep
-from app.api.etags import IfNoneMatch, is_met
-from app.api.upload import FolderDep
-from app.api.versions import VersionQuery, read_version
+from app.api.characters.versions import VersionQuery, read_version
+from app.api.http.body import JsonRoute
+from app.api.http.deps import CharactersDep, WorkerDep
+from app.api.http.etags import IfNoneMatch, is_met
+from app.api.http.upload import FolderDep
 from app.worker.writing import write_export
 from characters.formats.writing import KINDS, Format
 

@@ -10,7 +10,7 @@ import orjson
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from app.api.sse import DONE, STREAM_START, ErrorResponse, TurnResponse
+from app.api.chat.sse import DONE, STREAM_START, ErrorResponse, TurnResponse
 from app.errors import ApiError
 from app.sessions.turn import RunningTurn
 from models.synthesis.form import Form

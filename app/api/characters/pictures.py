@@ -7,11 +7,11 @@ from urllib.parse import quote
 from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
-from app.api.deps import CharactersDep
-from app.api.etags import IfMatch, IfNoneMatch
-from app.api.picture_slot import PicturesDep, Slot
-from app.api.upload import FolderDep, describe_upload
-from app.api.versions import VersionQuery, read_version
+from app.api.characters.picture_slot import PicturesDep, Slot
+from app.api.characters.versions import VersionQuery, read_version
+from app.api.http.deps import CharactersDep
+from app.api.http.etags import IfMatch, IfNoneMatch
+from app.api.http.upload import FolderDep, describe_upload
 from app.errors import InvalidRequestError, quoted
 from characters.formats.gallery import Gallery
 

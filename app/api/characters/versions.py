@@ -5,11 +5,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from app.api.body import JsonRoute
-from app.api.characters import shown
-from app.api.deps import CharactersDep
-from app.api.etags import IfMatch, IfNoneMatch, check_match, etag, is_unchanged
-from app.api.version_pages import MAX_VERSION, VersionCursor, VersionLimit, VersionNumber, page_versions
+from app.api.characters.routes import shown
+from app.api.http.body import JsonRoute
+from app.api.http.deps import CharactersDep
+from app.api.http.etags import IfMatch, IfNoneMatch, check_match, etag, is_unchanged
+from app.api.http.version_pages import MAX_VERSION, VersionCursor, VersionLimit, VersionNumber, page_versions
 from app.store.characters import CharacterRecord, CharacterStore
 
 router = APIRouter(prefix="/characters", tags=["characters"], route_class=JsonRoute)

@@ -9,8 +9,8 @@ from typing import Any, Literal
 import orjson
 from pydantic import BaseModel, Field
 
-from app.api.book_body import build_book
-from app.api.opening import User
+from app.api.lorebooks.body import build_book
+from app.api.sessions.opening import User
 from app.errors import InvalidRequestError
 from app.sessions.lore import BUDGET_SHARE, BoundedMacros, build_chat, macros_of
 from app.sessions.shelf import Shelf

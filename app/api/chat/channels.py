@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import model_validator
 
-from app.api.sampling import SamplingFields
+from app.api.chat.sampling import SamplingFields
 from models.channels import tell_apart
 
 View = Literal["show", "separate", "hide"]

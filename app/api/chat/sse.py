@@ -17,7 +17,7 @@ import orjson
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from app.api.channels import View, content_to_wire
+from app.api.chat.channels import View, content_to_wire
 from app.errors import ApiError
 from app.sessions.turn import RunningTurn
 from models.engine import Chunk, TokenLogprob

@@ -8,15 +8,15 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from app.api.body import JsonRoute
-from app.api.characters import card_to_wire, lore_warnings, to_wire
-from app.api.deps import CharactersDep, LorebooksDep, TurnsDep
-from app.api.etags import IfMatch, check_match
-from app.api.ids import check_id
-from app.api.profile_stream import ProfileStream, Wire, Written, answer_json, answer_stream
-from app.api.reading_stream import ReadingStream
-from app.api.sse import ErrorResponse
-from app.api.synthesis_request import SynthesisRequest
+from app.api.characters.routes import card_to_wire, lore_warnings, to_wire
+from app.api.chat.sse import ErrorResponse
+from app.api.http.body import JsonRoute
+from app.api.http.deps import CharactersDep, LorebooksDep, TurnsDep
+from app.api.http.etags import IfMatch, check_match
+from app.api.http.ids import check_id
+from app.api.synthesis.profile_stream import ProfileStream, Wire, Written, answer_json, answer_stream
+from app.api.synthesis.reading_stream import ReadingStream
+from app.api.synthesis.request import SynthesisRequest
 from app.errors import ConflictError, ContextLengthError, InvalidRequestError, PreconditionError
 from app.sessions.turn import RunningTurn
 from app.sessions.turns import Turns

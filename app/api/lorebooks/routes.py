@@ -9,13 +9,13 @@ import orjson
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from app.api.body import JsonRoute
-from app.api.book_body import BookBody, receive_book
-from app.api.deps import CharactersDep, LorebooksDep, ShelfDep, TurnsDep
-from app.api.etags import IfMatch, IfNoneMatch, check_match, etag, is_unchanged, placed
-from app.api.exports import attachment
-from app.api.lore_trial import LoreTrial
-from app.api.version_pages import VersionCursor, VersionLimit, VersionNumber, page_versions
+from app.api.characters.exports import attachment
+from app.api.http.body import JsonRoute
+from app.api.http.deps import CharactersDep, LorebooksDep, ShelfDep, TurnsDep
+from app.api.http.etags import IfMatch, IfNoneMatch, check_match, etag, is_unchanged, placed
+from app.api.http.version_pages import VersionCursor, VersionLimit, VersionNumber, page_versions
+from app.api.lorebooks.body import BookBody, receive_book
+from app.api.lorebooks.trial import LoreTrial
 from app.store.lorebooks import LorebookRecord, LorebookStore, StoredBook
 from characters.card import slug
 from characters.formats.lorebooks import write_sillytavern, write_v3

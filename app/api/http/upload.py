@@ -17,7 +17,7 @@ from fastapi import Depends, Request
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from app.api.body import bounded
+from app.api.http.body import bounded
 from app.errors import InvalidRequestError
 
 FIELD = "file"

@@ -9,9 +9,9 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse, Response
 
-from app.api.book_body import build_book
-from app.api.deps import CharactersDep, LorebooksDep, SettingsDep, WorkerDep
-from app.api.upload import MOST_NAME_CHARS, FolderDep, Upload, describe_upload, open_folder, receive_uploads
+from app.api.http.deps import CharactersDep, LorebooksDep, SettingsDep, WorkerDep
+from app.api.http.upload import MOST_NAME_CHARS, FolderDep, Upload, describe_upload, open_folder, receive_uploads
+from app.api.lorebooks.body import build_book
 from app.errors import ApiError, InvalidRequestError, UnavailableError
 from app.store.characters import CharacterRecord, CharacterStore
 from app.store.lorebooks import LorebookRecord, LorebookStore

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
-from app.api.deps import CharactersDep, SessionsDep, ShelfDep, TurnsDep
+from app.api.http.deps import CharactersDep, SessionsDep, ShelfDep, TurnsDep
 from app.errors import InvalidRequestError, quoted
 from app.sessions.inspection import inspect_prompt
 from app.sessions.session import open_session

@@ -1,0 +1,1 @@
+"""Replies over HTTP: OpenAI's surface, and the frames of every stream."""

@@ -1,0 +1,1 @@
+"""What every part of the API reads requests and writes answers with."""

@@ -1,0 +1,30 @@
+"""Every router of the API, in the order in which paths are tried."""
+
+from fastapi import APIRouter
+
+from app.api import ops, personas
+from app.api.characters import exports, imports, inspector, pictures, versions
+from app.api.characters import routes as characters
+from app.api.chat import openai
+from app.api.lorebooks import routes as lorebooks
+from app.api.sessions import opening, turns
+from app.api.synthesis import routes as synthesis
+
+
+def all_routers() -> list[APIRouter]:
+    """`/characters/synthesize` and the like stand before `/characters/{id}`."""
+    return [
+        openai.router,
+        synthesis.router,
+        characters.router,
+        versions.router,
+        pictures.router,
+        imports.router,
+        exports.router,
+        inspector.router,
+        lorebooks.router,
+        personas.router,
+        opening.router,
+        turns.router,
+        ops.router,
+    ]

@@ -1,0 +1,1 @@
+"""Writing characters over HTTP."""
