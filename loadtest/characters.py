@@ -18,6 +18,7 @@ from fastapi import FastAPI
 from rich.table import Table
 from starlette.types import Message
 
+from app.api.characters import routes
 from app.store.characters import CharacterRecord, CharacterStore
 from app.store.connection import connect
 from app.store.embedded import embedded_redis
