@@ -20,7 +20,7 @@ from app.errors import ApiError, UnavailableError
 from app.store.characters import CharacterStore
 from app.store.lorebooks import LorebookStore
 from app.worker import reading
-from app.worker.pool import NICENESS, FileBeyondError, T, Ts, Worker
+from app.worker.pool import FileBeyondError, T, Ts, Worker
 from app.worker.reading import read_upload
 from characters.card import CardError
 from models.renderer import Renderer
@@ -225,7 +225,7 @@ async def test_client_that_leaves_its_upload_is_no_bug(live: Live, caplog: pytes
 
 @pytest.mark.anyio
 async def test_worker_gives_way() -> None:
-    assert await Worker().run(os.getpriority, os.PRIO_PROCESS, 0) == NICENESS
+    assert await Worker().run(os.sched_getscheduler, 0) == os.SCHED_IDLE
 
 
 @pytest.mark.anyio

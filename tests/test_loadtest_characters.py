@@ -31,8 +31,8 @@ def test_gaps_are_of_one_turn_and_of_one_stage() -> None:
     assert imports.gaps_within(frames, 1.2, 3.1) == [1.0]
 
 
-def test_growth_is_against_the_worse_stage_alone() -> None:
-    figures = {
-        name: {"p99": p99} for name, p99 in ((imports.ALONE, 8.0), (imports.IMPORTING, 11.0), (imports.AFTER, 10.0))
-    }
+def test_growth_is_of_the_p99_of_all_rounds() -> None:
+    rounds = [{imports.ALONE: [10.0], imports.IMPORTING: [11.0]}, {imports.ALONE: [10.0], imports.IMPORTING: [11.0]}]
+    figures = imports.pool(rounds)
+    assert figures[imports.ALONE]["count"] == 2
     assert imports.growth(figures) == pytest.approx(0.1)

@@ -53,7 +53,7 @@ class Running:
         """Renew the lease of every turn, for ever: a round that fails is the next one's to make good."""
         while True:
             await asyncio.sleep(every_s)
-            leases = [(turn.write.session.id, turn.write.lease) for turn in self._turns if turn.write]
+            leases = [(turn.write.session.id, turn.write.turn_id) for turn in self._turns if turn.write]
             try:
                 await self._sessions.renew(leases)
             except Exception as error:  # whatever it is, the other turns' sessions depend on the next round

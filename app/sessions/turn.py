@@ -44,7 +44,7 @@ class SessionWrite:
     """What a turn will write: the user's message if it brings one, then the reply under `parent`."""
 
     session: Session
-    lease: str
+    turn_id: str
     added: list[Message]
     parent: str
     window: str | None
@@ -145,7 +145,7 @@ class RunningTurn:
         if not choice.content and choice.finish_reason is None:
             # Giving back is a courtesy: the lease runs out by itself, and an error of the turn's own is worth more.
             with suppress(UnavailableError):
-                await self._turns.sessions.release(write.session.id, write.lease)
+                await self._turns.sessions.release(write.session.id, write.turn_id)
             return
         reply = Message(
             id=write.message_id,
@@ -157,7 +157,7 @@ class RunningTurn:
             state=write.state,
         )
         session = await self._turns.sessions.commit(
-            write.session, [*write.added, reply], tip=reply.id, window=write.window, lease=write.lease
+            write.session, [*write.added, reply], tip=reply.id, window=write.window, lease=write.turn_id
         )
         self.version = session.version
         self._turns.metrics.commits.inc()

@@ -174,7 +174,7 @@ class Turns:
     @asynccontextmanager
     async def _taken(self, session_id: str) -> AsyncIterator[tuple[Session, str]]:
         """The session under a lease, given back when the body fails; else whatever commits gives it back."""
-        lease = new_id("lease")
+        lease = new_id("turn")
         session = await self.sessions.acquire(session_id, lease)
         try:
             yield await self.preparation.renew(session), lease
@@ -190,7 +190,7 @@ class Turns:
         self._admit()
         if params.n != 1:
             raise InvalidRequestError("a session's turn has one reply: `n` must be 1", param="n")
-        async with self._taken(session_id) as (session, lease):
+        async with self._taken(session_id) as (session, turn_id):
             setup = await self.preparation.prepare(session, make_plan(session))
             params = replace(params, max_tokens=params.max_tokens or self._reply_tokens, ends_loops=True)
             prefill_ids = self.renderer.encode(prefill) if prefill else []
@@ -200,7 +200,7 @@ class Turns:
         window = setup.history[prompt.start].id if prompt.start else None
         state = build_state(setup.told.state, setup.scene.context)
         write = SessionWrite(
-            session, lease, plan.added, plan.parent, window, new_id("msg"), prefill, prefill_ids, state
+            session, turn_id, plan.added, plan.parent, window, new_id("msg"), prefill, prefill_ids, state
         )
         return RunningTurn(self, prompt.token_ids, params, endpoint, started, write)
 

@@ -1,10 +1,11 @@
 """Processes beside the server's, so that no file, however large or hostile, holds up the event loop or takes it along.
 
-They are started when there is work, and run with low priority: whoever is chatting comes first.
+They are started when there is work, and run when nobody else wants the processor: whoever is chatting comes first.
 """
 
 import os
 import signal
+import sys
 from collections.abc import Callable
 from typing import TypeVar, TypeVarTuple
 
@@ -15,7 +16,7 @@ from app.errors import InvalidRequestError, UnavailableError
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-NICENESS = 10
+LOWEST_PRIORITY = 19
 MOST_WAITING = 128
 # The slowest file that the limits let through takes some seconds on a machine that is busy.
 LIMIT_S = 60.0
@@ -58,6 +59,10 @@ class Worker:
 
 def _run(function: Callable[[*Ts], T], *arguments: *Ts) -> T:
     """In the process: `function`, after everybody else's work. Ctrl-C in a terminal is the server's to answer."""
-    os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
+    if sys.platform == "linux":
+        # Gives way to any other process at once; the lowest priority would still take its turns from a busy engine.
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    else:
+        os.setpriority(os.PRIO_PROCESS, 0, LOWEST_PRIORITY)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     return function(*arguments)

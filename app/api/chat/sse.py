@@ -94,7 +94,12 @@ class TurnResponse(Response):
         """Where the turn was written to, once it is."""
         if (write := self.turn.write) is None:
             return {}
-        return {"session_id": write.session.id, "message_id": write.message_id, "version": self.turn.version}
+        return {
+            "session_id": write.session.id,
+            "turn_id": write.turn_id,
+            "message_id": write.message_id,
+            "version": self.turn.version,
+        }
 
 
 class ChatStream(TurnResponse):

@@ -133,4 +133,4 @@ def _turn_to_wire(answer: TurnJson, view: View) -> dict[str, Any]:
         "finish_reason": reason,
         **({"logprobs": logprobs_to_wire(turn.choices[0].logprobs)} if turn.choices[0].logprobs else {}),
     }
-    return {"message": message, "usage": answer.usage(), "version": turn.version, "session_id": turn.write.session.id}
+    return {"message": message, "usage": answer.usage(), **answer.session_fields()}
