@@ -8,6 +8,9 @@ from models.renderer import Renderer
 
 FinishReason = Literal["stop", "length"]
 
+# Priorities of requests: somebody waits for a turn, nobody for what is done ahead of one or after it.
+TURN, BACKGROUND = 0, 10
+
 
 class EngineError(Exception):
     """The engine failed on this request; others go on."""
@@ -96,9 +99,24 @@ class Engine(Protocol):
     renderer: Renderer
 
     def generate(
-        self, prompt_token_ids: list[int], params: SamplingParams, *, request_id: str, cache_salt: str | None = None
+        self,
+        prompt_token_ids: list[int],
+        params: SamplingParams,
+        *,
+        request_id: str,
+        cache_salt: str | None = None,
+        priority: int = TURN,
     ) -> AsyncGenerator[Chunk]:
-        """Stream the reply to a prompt. `cache_salt` keeps one tenant's prefix cache from being seen by another."""
+        """Stream the reply to a prompt. `cache_salt` keeps one tenant's prefix cache from being seen by another.
+
+        Requests that wait are begun by their `priority`, lower ones first; an engine that can't do it goes by time.
+        """
+
+    async def prefill(self, prompt_token_ids: list[int], *, request_id: str, cache_salt: str | None = None) -> int:
+        """Read a prompt into the cache, when no turn waits. Returns how many of its tokens weren't there already.
+
+        Cancelled, it is aborted. Raises as `generate` does.
+        """
 
     def error(self) -> Exception | None:
         """Why the engine is dead, or None while it lives."""

@@ -10,6 +10,7 @@ import os
 import re
 import signal
 from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import cache, partial
 from hashlib import sha256
@@ -17,6 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from models.engine import (
+    BACKGROUND,
+    TURN,
     Chunk,
     Constraint,
     EngineDeadError,
@@ -49,6 +52,7 @@ COMPILE_S, PLACES, MOST_KNOWN = 2.0, 2, 1024
 UNFIT = "the engine can't follow this constraint: simplify the schema or the regular expression"
 # A loop: so few tokens, so many times in a row. Nobody laughs for longer.
 LOOP_TOKENS, LOOP_TIMES = 8, 16
+UNHEARD = SamplingParams(max_tokens=1, temperature=0.0)
 # How vLLM ends a request that its engine gave up.
 _FAILURES = ("abort", "error")
 
@@ -82,14 +86,20 @@ class VllmEngine:
         self._grammars = _Grammars(llm)
 
     async def generate(
-        self, prompt_token_ids: list[int], params: SamplingParams, *, request_id: str, cache_salt: str | None = None
+        self,
+        prompt_token_ids: list[int],
+        params: SamplingParams,
+        *,
+        request_id: str,
+        cache_salt: str | None = None,
+        priority: int = TURN,
     ) -> AsyncGenerator[Chunk]:
         prompt = self._sampling.prompt(prompt_token_ids, cache_salt)
         try:
             vllm_params = self._sampling.params(params)
             if params.constraint is not None:
-                prompt = await self._grammars.check(params.constraint, request_id, prompt, vllm_params)
-            stream = self._llm.generate(prompt, vllm_params, request_id)
+                prompt = await self._grammars.check(params.constraint, request_id, prompt, vllm_params, priority)
+            stream = self._llm.generate(prompt, vllm_params, request_id, priority=priority)
             try:
                 async for output in stream:
                     cached = output.num_cached_tokens or 0
@@ -105,6 +115,15 @@ class VllmEngine:
             raise InvalidRequest(_SOURCE_LINE.sub("", str(error)).strip()) from error
         except self._sampling.server_errors as error:
             raise EngineError("the inference engine failed on this request") from error
+
+    async def prefill(self, prompt_token_ids: list[int], *, request_id: str, cache_salt: str | None = None) -> int:
+        # vLLM has no request without a reply: one token, of which nothing is kept.
+        chunks = self.generate(
+            prompt_token_ids, UNHEARD, request_id=request_id, cache_salt=cache_salt, priority=BACKGROUND
+        )
+        async with aclosing(chunks):
+            cached = [chunk.cached_tokens async for chunk in chunks]
+        return len(prompt_token_ids) - max(cached, default=0)
 
     def error(self) -> Exception | None:
         return cast(Exception, self._llm.dead_error) if self._llm.errored else None
@@ -214,13 +233,16 @@ class _Grammars:
         self._trials = Trials(PLACES, COMPILE_S)
         self._known: dict[bytes, None] = {}
 
-    async def check(self, constraint: Constraint, request_id: str, prompt: Any, params: "vllm.SamplingParams") -> Any:
+    async def check(
+        self, constraint: Constraint, request_id: str, prompt: Any, params: "vllm.SamplingParams", priority: int
+    ) -> Any:
         """The request in vLLM's terms, whose constraint is known to compile in COMPILE_S. Raises InvalidRequest.
 
         vLLM 0.32 takes such a request under protest (it is to go some day), and checks all others on the event loop.
         """
         tasks = await self._llm.get_supported_tasks()
-        prepare = partial(self._llm.input_processor.process_inputs, request_id, prompt, params, tasks)
+        process = self._llm.input_processor.process_inputs
+        prepare = partial(process, request_id, prompt, params, tasks, priority=priority)
         key = sha256(repr(constraint).encode()).digest()
         if key in self._known:
             return await asyncio.to_thread(prepare)
@@ -327,6 +349,7 @@ async def open_vllm_engine(model: str, **options: Any) -> VllmEngine:  # the fie
         "enable_chunked_prefill": False if on_cpu else None,
         "use_tqdm_on_load": False,
         "enable_prefix_caching": True,
+        "scheduling_policy": "priority",
         "disable_log_stats": True,
         # A small model runs away with whitespace that a grammar allows.
         "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},

@@ -14,7 +14,7 @@ from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 
-from models.engine import Chunk, EngineDeadError, SamplingParams
+from models.engine import TURN, Chunk, EngineDeadError, SamplingParams
 from models.renderer import Renderer, load_renderer
 
 # Characters of a reply in `says` that a chunk holds.
@@ -24,7 +24,8 @@ TINY = Path(__file__).parent.parent / "models" / "tiny"
 
 @dataclass
 class Script:
-    """What the engine says. `hold_after` stops it after so many chunks until `FakeEngine.go` is set.
+    """What the engine says. `hold_after` stops it after so many chunks until `FakeEngine.go` is set, `hold_prefills`
+    in every prefill.
 
     `says` are whole replies, one for each choice that is asked for, over and over; without them it says `words` words.
     """
@@ -32,6 +33,7 @@ class Script:
     words: int = 6
     says: Sequence[str] = ()
     hold_after: int | None = None
+    hold_prefills: bool = False
     fail_after: int | None = None
     failure: Exception = field(default_factory=lambda: RuntimeError("no failure was scripted"))
     gap_s: float = 0.0
@@ -50,6 +52,8 @@ class FakeEngine:
         self.go = asyncio.Event()
         self.held = asyncio.Event()
         self.prompts: list[list[int]] = []
+        self.prefilled: list[list[int]] = []
+        self.prefilling: list[list[int]] = []
         self.params: list[SamplingParams] = []
         self.replies = 0
         self.running: set[str] = set()
@@ -57,7 +61,13 @@ class FakeEngine:
         self._error: Exception | None = None
 
     async def generate(
-        self, prompt_token_ids: list[int], params: SamplingParams, *, request_id: str, cache_salt: str | None = None
+        self,
+        prompt_token_ids: list[int],
+        params: SamplingParams,
+        *,
+        request_id: str,
+        cache_salt: str | None = None,
+        priority: int = TURN,
     ) -> AsyncGenerator[Chunk]:
         script = self.script
         self.prompts.append(prompt_token_ids)
@@ -78,6 +88,16 @@ class FakeEngine:
             self.running.discard(request_id)
             if not finished:
                 self.aborted.append(request_id)
+
+    async def prefill(self, prompt_token_ids: list[int], *, request_id: str, cache_salt: str | None = None) -> int:
+        self.prefilling.append(prompt_token_ids)
+        try:
+            if self.script.hold_prefills:
+                await self.go.wait()
+            self.prefilled.append(prompt_token_ids)
+        finally:
+            self.prefilling.remove(prompt_token_ids)
+        return len(prompt_token_ids)
 
     def _replies(self, script: Script, params: SamplingParams) -> list[list[str]]:
         """The chunks of each choice."""

@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from transformers import AutoTokenizer
 
 from characters.profile import LABELS, SYNTHESIS_LENGTHS, longest_profile_bytes, one_line, profile_json_schema
-from models.engine import Chunk, SamplingParams
+from models.engine import TURN, Chunk, SamplingParams
 from models.renderer import Renderer, load_renderer
 from models.synthesis.form import ProfileTooLong
 from models.synthesis.profiles import build_profile_params, build_profile_turns, parse_profile
@@ -125,7 +125,13 @@ class Author(FakeEngine):
     asked: SamplingParams | None = None
 
     async def generate(
-        self, prompt_token_ids: list[int], params: SamplingParams, *, request_id: str, cache_salt: str | None = None
+        self,
+        prompt_token_ids: list[int],
+        params: SamplingParams,
+        *,
+        request_id: str,
+        cache_salt: str | None = None,
+        priority: int = TURN,
     ) -> AsyncGenerator[Chunk]:
         self.asked = params
         yield Chunk(0, self.reply, self.renderer.encode(self.reply), "stop")
