@@ -74,6 +74,7 @@ class Scene:
     """Who talks with whom, and all that a prompt says of it beside what was said.
 
     `extra` is what a client sent as its own system message before the first turn, `instructions` what it sends since.
+    `request` asks for something else than the character's reply, behind everything that was said.
     `lore` is what fired; `disabled` names parts that it turns off. `context` is what macros know of the moment.
     """
 
@@ -81,6 +82,7 @@ class Scene:
     user: UserPersona = UserPersona()
     extra: str = ""
     instructions: str = ""
+    request: str = ""
     note: Note = Note()
     lore: Sequence[LoreBlock] = ()
     disabled: frozenset[str] = frozenset()
@@ -132,7 +134,12 @@ def head_messages(scene: Scene) -> list[Message]:
 
 
 def closing_messages(scene: Scene) -> list[Message]:
-    """What stands among the last turns, from the top: lore that was found, notes, instructions."""
+    """What stands among the last turns, from the top: lore that was found, notes, instructions, a request."""
+    request = _section(scene, "request", "", scene.request)
+    return [*_closing(scene), *([Message("system", tuple(request), 0)] if request else [])]
+
+
+def _closing(scene: Scene) -> list[Message]:
     lore = [block for block in scene.lore if block.part == "history" and not block.frozen]
     data = scene.card.data
     depth_prompt = _depth_prompt(scene)

@@ -113,7 +113,7 @@ def test_list_shows_sessions_newest_first(client: httpx.Client, greta: str) -> N
     shown = [session["id"] for session in (*first["sessions"], *second["sessions"])]
     assert shown[:5] == opened[::-1]
     told = {"id", "character_id", "user", "version", "created", "updated"}
-    opened_with = {"character_version", "follow", "persona_id", "lorebook_ids", "note"}
+    opened_with = {"character_version", "follow", "persona_id", "lorebook_ids", "note", "checkpoints"}
     assert set(first["sessions"][0]) == told | opened_with
 
 

@@ -7,7 +7,7 @@ from app.api.characters import exports, imports, inspector, pictures, versions
 from app.api.characters import routes as characters
 from app.api.chat import openai
 from app.api.lorebooks import routes as lorebooks
-from app.api.sessions import opening, turns
+from app.api.sessions import opening, reading, tree, turns
 from app.api.synthesis import routes as synthesis
 
 
@@ -25,6 +25,8 @@ def all_routers() -> list[APIRouter]:
         lorebooks.router,
         personas.router,
         opening.router,
+        reading.router,
         turns.router,
+        tree.router,
         ops.router,
     ]

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from app.errors import ContextLengthError
+from app.sessions.plans import plan_reply
 from app.sessions.preparation import Setup
 from app.sessions.session import Session
 from app.sessions.turns import Turns
@@ -46,7 +47,7 @@ async def inspect_prompt(turns: Turns, session: Session, said: str = "") -> Insp
     """The prompt of the session's next turn, if the user says `said`; nothing is written, and nothing is generated."""
     preparation = turns.preparation
     session = await preparation.renew(session)
-    setup = await preparation.prepare(session, preparation.plan_message(session, said))
+    setup = await preparation.prepare(session, plan_reply(session, said, turns.renderer.encode))
     # Macros that count must say here what they say in the prompt.
     context = setup.scene.context
     scene = replace(setup.scene, context=replace(context, variables=dict(context.variables)))

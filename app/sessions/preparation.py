@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from app.errors import NotFoundError
 from app.sessions.bounds import BoundedRenderer
 from app.sessions.lore import NOTHING, Lore, Told, build_chat, has_lore
+from app.sessions.plans import Plan
 from app.sessions.session import Message, Session, lore_state, new_id
 from app.sessions.shelf import Shelf
 from app.store.characters import CharacterRecord, CharacterStore
@@ -20,19 +21,6 @@ REPLY_SHARE = 0.25
 GLUE_TOKENS = 96
 # The revision of a character that nobody wrote down.
 UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a turn adds to a session, the id of the message that it answers, and what a client instructs by now.
-
-    `trigger` is what kind of reply is asked for, as lorebooks call it.
-    """
-
-    added: list[Message]
-    parent: str | None
-    instructions: str = ""
-    trigger: str = "normal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +63,9 @@ class Preparation:
         chat = build_chat(session.card, session.user, [])
         return await self._lore.tell(session.card, session.user, session.books, chat, context=session.opening_context())
 
-    def plan_message(self, session: Session, content: str, system: Sequence[str] = ()) -> Plan:
-        """The turn that answers a message of the user's. `system` as of `Turns.reply`."""
-        said = Message(new_id("msg"), session.tip, "user", content, self._renderer.encode(content.strip()))
-        return Plan([said], said.id, session.instructions(system))
-
     async def prepare(self, session: Session, plan: Plan) -> Setup:
         """What the turn of `plan` says beside the history, its lore told; frozen lore is added to the plan."""
-        history = [*session.branch(None if plan.added else plan.parent), *plan.added]
+        history = [*session.path(plan.added[0].parent if plan.added else plan.parent), *plan.added]
         context = session.turn_context(history)
         told = await self._tell(session, plan, history, context)
         if told.frozen and plan.added:
@@ -93,7 +76,7 @@ class Preparation:
         elif told.frozen:
             written = history[-2].content if len(history) > 1 and history[-2].role == "system" else ""
             told = told.thawed(written)
-        scene = replace(session.scene(told, context), instructions=plan.instructions)
+        scene = replace(session.scene(told, context), instructions=plan.instructions, request=plan.request)
         return Setup(plan, history, told, scene)
 
     async def _tell(self, session: Session, plan: Plan, history: Sequence[Message], context: Context) -> Told:
@@ -114,7 +97,7 @@ class Preparation:
             session.books,
             chat,
             context=context,
-            state=lore_state(history[:-1]),
+            state=lore_state(history),
             room_tokens=self._room(session, history),
         )
 

@@ -1,7 +1,8 @@
 """A session's state, without I/O: a tree of messages of which one branch is active.
 
-Each message knows its parent; swipes are siblings; nothing is ever taken out of the tree. A message carries the exact
-ids of its content, valid under the session's `fingerprint` (vocabulary and chat template).
+Each message knows its parent; swipes are siblings; nothing is ever taken out of the tree (`app.sessions.tree` says how
+it is changed). A message carries the exact ids of its content, valid under the session's `fingerprint` (vocabulary and
+chat template).
 """
 
 import time
@@ -23,6 +24,9 @@ from models.sections import Note, Scene, UserPersona, build_head, read_layout
 Speaker = Literal["user", "assistant", "system"]
 FinishReason = Literal["stop", "length", "interrupted"]
 Renewed = Literal["nothing", "head", "ids"]
+
+# How many steps can be undone.
+MOST_UNDONE = 50
 
 
 def join_instructions(system: Sequence[str]) -> str:
@@ -63,6 +67,8 @@ class Message:
     finish_reason: FinishReason | None = None
     created: float = field(default_factory=time.time)
     state: Mapping[str, Any] | None = None  # JSON
+    speaker: str | None = None
+    """The id of the character who says it, where several talk."""
 
     def to_wire(self) -> dict[str, Any]:
         """What clients see."""
@@ -77,7 +83,9 @@ class Session:
     `card` is the character as it was at `revision`: when the session began, or lately where it `follows` the
     character's changes. `head` is what its prompts begin with; `window` is the first message that the prompt still
     holds (None: all of them), moved only when history is cut. `books` are the lorebooks beside the card's own, as they
-    were when they were attached. `renewed` says what of the stored session must be written anew.
+    were when they were attached. `undo` are the tips before this one, the latest last ("" for none), `checkpoints`
+    names of messages. `seed` is what chance goes by: the id of the session that this one was forked from, if it was.
+    `renewed` says what of the stored session must be written anew.
     """
 
     id: str
@@ -89,6 +97,9 @@ class Session:
     messages: Mapping[str, Message]
     tip: str | None
     window: str | None = None
+    undo: Sequence[str] = ()
+    checkpoints: Mapping[str, str] = field(default_factory=dict)
+    seed: str = ""
     extra: str = ""
     note: Note = field(default_factory=Note)
     lorebook_ids: Sequence[str] = ()
@@ -103,24 +114,18 @@ class Session:
     created: float = field(default_factory=time.time)
     updated: float = field(default_factory=time.time)
 
-    def branch(self, tip: str | None = None) -> list[Message]:
-        """The messages from the first to `tip` (default: the active one)."""
-        path: list[Message] = []
-        cursor = tip or self.tip
-        while cursor is not None:
-            message = self.messages[cursor]
-            path.append(message)
-            cursor = message.parent
-        return path[::-1]
+    def branch(self) -> list[Message]:
+        """The messages of the active branch, the first one first."""
+        return self.path(self.tip)
 
-    def last_reply(self) -> tuple[Message, Message]:
-        """The reply at the tip and the message that it answers. Raises InvalidRequestError when there is none."""
-        if self.tip is None or self.messages[self.tip].role != "assistant":
-            raise InvalidRequestError("the last message isn't a reply: there is nothing to regenerate")
-        reply = self.messages[self.tip]
-        if reply.parent is None:
-            raise InvalidRequestError("a greeting can't be regenerated: open a session with another `greeting`")
-        return reply, self.messages[reply.parent]
+    def path(self, tip: str | None) -> list[Message]:
+        """The messages from the first to `tip`; none to None."""
+        path: list[Message] = []
+        while tip is not None:
+            message = self.messages[tip]
+            path.append(message)
+            tip = message.parent
+        return path[::-1]
 
     def instructions(self, system: Sequence[str]) -> str:
         """Of `system`, the instructions that a client sends by now, those that aren't in the head."""
@@ -142,15 +147,20 @@ class Session:
 
     def opening_context(self) -> Context:
         """What macros know when a session begins: they say the same whenever its head is written again."""
-        return Context(seed=self.id, chat=self.id, now=_local(self.created))
+        return Context(seed=self._seed, chat=self._seed, now=_local(self.created))
+
+    @property
+    def _seed(self) -> str:
+        return self.seed or self.id
 
     def turn_context(self, history: Sequence[Message]) -> Context:
         """What macros know on the turn that answers `history`: the same for each reply to the same message."""
         said = [message for message in history if message.role != "system"]
-        idle = timedelta(seconds=said[-1].created - said[-2].created) if len(said) > 1 else None
+        # What was said later may have been edited since.
+        idle = timedelta(seconds=max(0.0, said[-1].created - said[-2].created)) if len(said) > 1 else None
         return Context(
-            seed=f"{self.id}/{len(said)}",
-            chat=self.id,
+            seed=f"{self._seed}/{len(said)}",
+            chat=self._seed,
             now=_local(said[-1].created) if said else _local(self.created),
             idle=idle,
             variables=dict(_latest(history, "variables")),
@@ -160,8 +170,11 @@ class Session:
 
     def reheaded(self, renderer: Renderer, told: Told = NOTHING) -> "Session":
         """This session with its head written anew, with the lore that is told on every turn."""
-        head = build_head(renderer.encode, self.scene(told))
-        return replace(self, head=head, renewed="ids" if self.renewed == "ids" else "head")
+        return replace(self, head=build_head(renderer.encode, self.scene(told))).rewritten()
+
+    def rewritten(self) -> "Session":
+        """This session, of which more than its messages is written with the next commit."""
+        return replace(self, renewed="ids" if self.renewed == "ids" else "head")
 
     def under(self, renderer: Renderer, told: Told = NOTHING) -> "Session":
         """This session with ids of `renderer`'s vocabulary, encoded anew when the model has changed."""
@@ -173,14 +186,19 @@ class Session:
         moved = replace(self, fingerprint=renderer.fingerprint, messages=messages, window=None, renewed="ids")
         return moved.reheaded(renderer, told)
 
-    def add(self, added: Sequence[Message], *, tip: str | None, window: str | None) -> "Session":
-        """The next version: with `added`, its active branch ending at `tip`."""
+    def add(
+        self, added: Sequence[Message], *, tip: str | None, window: str | None, undo: Sequence[str] | None = None
+    ) -> "Session":
+        """The next version: with `added`, its active branch ending at `tip`, from which `undo` leads back."""
         messages = {**self.messages, **{message.id: message for message in added}}
+        if undo is None:
+            undo = (*self.undo, self.tip or "")[-MOST_UNDONE:] if self.version and tip != self.tip else self.undo
         return replace(
             self,
             messages=messages,
             tip=tip,
             window=window,
+            undo=undo,
             version=self.version + 1,
             updated=time.time(),
             renewed="nothing",
@@ -197,6 +215,7 @@ class Session:
             "persona_id": self.persona_id,
             "lorebook_ids": list(self.lorebook_ids),
             "note": asdict(self.note) if self.note.text else None,
+            "checkpoints": dict(self.checkpoints),
             "version": self.version,
             "created": int(self.created),
             "updated": int(self.updated),

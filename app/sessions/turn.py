@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 import anyio
 
 from app.errors import ApiError, EngineDownError, InvalidRequestError, UnavailableError
+from app.sessions.plans import Plan
 from app.sessions.session import FinishReason, Message, Session, new_id
 from models.engine import Chunk, EngineDeadError, EngineError, InvalidRequest, SamplingParams, TokenLogprob
 
@@ -41,17 +42,35 @@ class Choice:
 
 @dataclass(slots=True)
 class SessionWrite:
-    """What a turn will write: the user's message if it brings one, then the reply under `parent`."""
+    """What a turn will write: what its plan adds, then a message for each choice; the first ends the branch."""
 
     session: Session
     turn_id: str
-    added: list[Message]
-    parent: str
+    plan: Plan
     window: str | None
-    message_id: str
-    prefill: str = ""
-    prefill_ids: Sequence[int] = ()
+    message_ids: Sequence[str]
     state: Mapping[str, Any] | None = None
+
+    @property
+    def message_id(self) -> str:
+        return self.message_ids[0]
+
+    def is_worth_keeping(self, choice: Choice) -> bool:
+        """Whether anything came of it; a reply that is continued must have more words."""
+        return bool(choice.content) or (choice.finish_reason is not None and self.plan.trigger != "continue")
+
+    def message(self, index: int, choice: Choice, token_ids: Sequence[int]) -> Message:
+        """What choice number `index` came to; `token_ids` are those of its content."""
+        plan = self.plan
+        return Message(
+            id=self.message_ids[index],
+            parent=plan.parent,
+            role=plan.role,
+            content=plan.prefill + choice.content,
+            token_ids=[*plan.prefill_ids, *token_ids],
+            finish_reason=_stored(choice.finish_reason),
+            state=self.state,
+        )
 
 
 class RunningTurn:
@@ -72,6 +91,7 @@ class RunningTurn:
         self.cached_tokens = 0
         self.write = write
         self.version: int | None = None
+        self.written: Sequence[Message] = ()
         self._turns = turns
         self._prompt = prompt
         self._params = params
@@ -120,6 +140,11 @@ class RunningTurn:
         if chunk.finish_reason is not None:
             choice.finish_reason = chunk.finish_reason
 
+    def outcome(self) -> list[tuple[Message, Choice]]:
+        """What was written, with the choice that it came of; where nothing more was to be said, what there was."""
+        kept = [choice for choice in self.choices if self.write and self.write.is_worth_keeping(choice)]
+        return list(zip(self.written, kept or self.choices, strict=False))
+
     @property
     def completion_tokens(self) -> int:
         return sum(len(choice.token_ids) for choice in self.choices)
@@ -141,24 +166,23 @@ class RunningTurn:
                 self._log(error)
 
     async def _commit(self, write: SessionWrite) -> None:
-        choice = self.choices[0]
-        if not choice.content and choice.finish_reason is None:
+        choices = self.choices
+        if not any(map(write.is_worth_keeping, choices)):
             # Giving back is a courtesy: the lease runs out by itself, and an error of the turn's own is worth more.
             with suppress(UnavailableError):
                 await self._turns.sessions.release(write.session.id, write.turn_id)
+            if choices[0].finish_reason is not None:
+                self.version, self.written = write.session.version, write.session.branch()[-1:]
             return
-        reply = Message(
-            id=write.message_id,
-            parent=write.parent,
-            role="assistant",
-            content=write.prefill + choice.content,
-            token_ids=[*write.prefill_ids, *self._turns.content_ids(choice)],
-            finish_reason=_stored(choice.finish_reason),
-            state=write.state,
-        )
+        written = [
+            write.message(index, choice, self._turns.content_ids(choice))
+            for index, choice in enumerate(choices)
+            if write.is_worth_keeping(choice)
+        ]
         session = await self._turns.sessions.commit(
-            write.session, [*write.added, reply], tip=reply.id, window=write.window, lease=write.turn_id
+            write.session, [*write.plan.added, *written], tip=written[0].id, window=write.window, lease=write.turn_id
         )
+        self.written = written
         self.version = session.version
         self._turns.metrics.commits.inc()
 

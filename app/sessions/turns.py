@@ -1,8 +1,8 @@
 """Beginning a turn: everything that can still be an HTTP status, before the first byte is sent.
 
-`reply` and `regenerate` are two short entries to one begin: lease the session, plan what is added, build the prompt
-from stored ids, admit. `answer` and `complete` do without a session. What comes back is a `RunningTurn`, which streams
-and commits.
+`reply`, `regenerate`, `continue_` and `impersonate` are short entries to one begin: lease the session, plan what is
+added, build the prompt from stored ids, admit. `answer` and `complete` do without a session. What comes back is a
+`RunningTurn`, which streams and commits.
 """
 
 import time
@@ -26,10 +26,13 @@ from app.errors import (
 from app.metrics import Metrics
 from app.sessions.bounds import BoundedRenderer
 from app.sessions.lore import Books, Lore, build_chat
-from app.sessions.preparation import Plan, Preparation, Setup
+from app.sessions.plans import Plan, plan_another, plan_continuation, plan_impersonation, plan_reply
+from app.sessions.preparation import Preparation, Setup
 from app.sessions.running import Running
 from app.sessions.session import Session, as_turns, build_state, known_of, new_id
 from app.sessions.shelf import Shelf
+from app.sessions.terms import Terms
+from app.sessions.tree import Change, check_room
 from app.sessions.turn import Choice, RunningTurn, SessionWrite
 from app.store.characters import CharacterStore
 from app.store.sessions import SessionStore
@@ -83,6 +86,7 @@ class Turns:
         system: Sequence[str] = (),
         prefill: str = "",
         endpoint: str = "sessions",
+        terms: Terms = Terms(),
     ) -> RunningTurn:
         """Answer a message of the user's; with `prefill`, go on from those words of the character's.
 
@@ -96,18 +100,26 @@ class Turns:
                     f"the session {quoted(session_id)} is with {session.character_id!r}, not {character_id!r}",
                     param="model",
                 )
-            return self.preparation.plan_message(session, content, system)
+            return plan_reply(session, content, self.renderer.encode, system=system, prefill=prefill)
 
-        return await self._begin(session_id, plan, params, endpoint, prefill)
+        return await self._begin(session_id, plan, params, endpoint, terms)
 
-    async def regenerate(self, session_id: str, params: SamplingParams) -> RunningTurn:
+    async def regenerate(self, session_id: str, params: SamplingParams, terms: Terms = Terms()) -> RunningTurn:
         """Another reply beside the last one, which is kept as its sibling."""
+        return await self._begin(session_id, plan_another, params, "regenerate", terms)
 
-        def plan(session: Session) -> Plan:
-            _, answered = session.last_reply()
-            return Plan([], answered.id, trigger="regenerate")
+    async def continue_(self, session_id: str, params: SamplingParams, terms: Terms = Terms()) -> RunningTurn:
+        """The last reply, going on with the token after its last one, as a sibling of it."""
+        # Its end may have been a stop token, which would follow again at once.
+        params = replace(params, min_tokens=max(params.min_tokens, 1))
+        return await self._begin(session_id, plan_continuation, params, "continue", terms)
 
-        return await self._begin(session_id, plan, params, "regenerate", "")
+    async def impersonate(
+        self, session_id: str, params: SamplingParams, *, begun: str = "", terms: Terms = Terms()
+    ) -> RunningTurn:
+        """The user's next line, written by the model, which may go on from what the user has `begun`."""
+        plan = partial(plan_impersonation, encode=self.renderer.encode, begun=begun)
+        return await self._begin(session_id, plan, params, "impersonate", terms)
 
     async def complete(
         self, turns: Sequence[Turn], params: SamplingParams, *, endpoint: str = "chat.completions"
@@ -165,43 +177,57 @@ class Turns:
 
     async def change(self, session_id: str, make_changes: Callable[[Session], Awaitable[dict[str, Any]]]) -> Session:
         """Change fields of a session between two turns, and write its head anew. Raises SessionBusyError in one."""
-        async with self._taken(session_id) as (session, lease):
+        async with self._taken(session_id) as (session, turn_id):
             changed = replace(session, **await make_changes(session))
             changed = await self.preparation.with_head(changed)
             self.check_opening(changed)
-            return await self.sessions.commit(changed, [], tip=changed.tip, window=changed.window, lease=lease)
+            return await self.sessions.commit(changed, [], tip=changed.tip, window=changed.window, lease=turn_id)
+
+    async def rearrange(
+        self, session_id: str, make_change: Callable[[Session], Change], terms: Terms = Terms()
+    ) -> tuple[Session, str]:
+        """Change the session's tree between two turns; returns it and the turn's id. Raises SessionBusyError in one."""
+        async with self._taken(session_id, terms) as (session, turn_id):
+            change = make_change(session)
+            if change.checkpoints is not None:
+                session = replace(session, checkpoints=change.checkpoints).rewritten()
+            changed = await self.sessions.commit(
+                session, change.added, tip=change.tip, window=change.window, lease=turn_id, undo=change.undo
+            )
+            return changed, turn_id
 
     @asynccontextmanager
-    async def _taken(self, session_id: str) -> AsyncIterator[tuple[Session, str]]:
+    async def _taken(self, session_id: str, terms: Terms = Terms()) -> AsyncIterator[tuple[Session, str]]:
         """The session under a lease, given back when the body fails; else whatever commits gives it back."""
-        lease = new_id("turn")
-        session = await self.sessions.acquire(session_id, lease)
+        turn_id = new_id("turn")
+        session = await self.sessions.acquire(session_id, turn_id)
         try:
-            yield await self.preparation.renew(session), lease
+            terms.check(session)
+            yield await self.preparation.renew(session), turn_id
         except BaseException:
             with anyio.CancelScope(shield=True), suppress(UnavailableError):
-                await self.sessions.release(session_id, lease)
+                await self.sessions.release(session_id, turn_id)
             raise
 
     async def _begin(
-        self, session_id: str, make_plan: Callable[[Session], Plan], params: SamplingParams, endpoint: str, prefill: str
+        self,
+        session_id: str,
+        make_plan: Callable[[Session], Plan],
+        params: SamplingParams,
+        endpoint: str,
+        terms: Terms,
     ) -> RunningTurn:
         started = time.perf_counter()
         self._admit()
-        if params.n != 1:
-            raise InvalidRequestError("a session's turn has one reply: `n` must be 1", param="n")
-        async with self._taken(session_id) as (session, turn_id):
+        async with self._taken(session_id, terms) as (session, turn_id):
             setup = await self.preparation.prepare(session, make_plan(session))
+            check_room(session, len(setup.plan.added) + params.n)
             params = replace(params, max_tokens=params.max_tokens or self._reply_tokens, ends_loops=True)
-            prefill_ids = self.renderer.encode(prefill) if prefill else []
-            prompt, params = self.lay_out(session, setup, params, prefill_ids)
-        plan = setup.plan
-        assert plan.parent is not None
+            prompt, params = self.lay_out(session, setup, params, setup.plan.prefill_ids)
         window = setup.history[prompt.start].id if prompt.start else None
         state = build_state(setup.told.state, setup.scene.context)
-        write = SessionWrite(
-            session, turn_id, plan.added, plan.parent, window, new_id("msg"), prefill, prefill_ids, state
-        )
+        ids = [new_id("msg") for _ in range(params.n)]
+        write = SessionWrite(session, turn_id, setup.plan, window, ids, state)
         return RunningTurn(self, prompt.token_ids, params, endpoint, started, write)
 
     def lay_out(

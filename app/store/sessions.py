@@ -25,7 +25,16 @@ from models.sections import Note, UserPersona
 
 ALL = "oc:sessions"
 # Fields of a session that are stored as they are.
-_SETTINGS = ("lorebook_ids", "persona_id", "greeting", "follows", "character_version", "revision")
+_SETTINGS = (
+    "lorebook_ids",
+    "persona_id",
+    "greeting",
+    "follows",
+    "character_version",
+    "revision",
+    "checkpoints",
+    "seed",
+)
 # What a list shows of a session, and what it needs not be told of it.
 _SHOWN = (b"version", b"character_id", b"user", b"created", b"updated", b"settings")
 _NOTHING = {
@@ -87,13 +96,16 @@ class SessionStore:
         tip: str | None,
         window: str | None,
         lease: str | None = None,
+        undo: Sequence[str] | None = None,
     ) -> Session:
         """Add messages to `session` and move its tip, in one step; the lease is given back with it.
+
+        `undo` as of `Session.add`.
 
         `lease` also names the commit: sent twice, it is done once. Returns the session as it is then. Raises
         ConflictError when somebody else has committed since it was read.
         """
-        changed = session.add(added, tip=tip, window=window)
+        changed = session.add(added, tip=tip, window=window, undo=undo)
         keys = [_key(session.id, part) for part in ("meta", "messages", "tokens", "lease")]
         whole = not session.version or session.renewed != "nothing"
         meta = [item for pair in (_meta(changed) if whole else _moved(changed)).items() for item in pair]
@@ -184,6 +196,7 @@ def _moved(session: Session) -> dict[str, str | bytes]:
         "version": str(session.version),
         "tip": session.tip or "",
         "window": session.window or "",
+        "undo": orjson.dumps(session.undo),
         "updated": repr(session.updated),
     }
 
@@ -217,6 +230,7 @@ def _load(
         head=_load_head(_unpack(meta[b"head"]), meta.get(b"head_turns")),
         tip=meta[b"tip"].decode() or None,
         window=meta[b"window"].decode() or None,
+        undo=tuple(orjson.loads(meta.get(b"undo", b"[]"))),
         extra=meta[b"extra"].decode(),
         books=_load_books(meta.get(b"books", b"[]")),
         **_load_settings(meta.get(b"settings", b"{}")),

@@ -97,7 +97,8 @@ class TurnResponse(Response):
         return {
             "session_id": write.session.id,
             "turn_id": write.turn_id,
-            "message_id": write.message_id,
+            "message_id": self.turn.written[0].id if self.turn.written else None,
+            **({"message_ids": [message.id for message in self.turn.written]} if len(self.turn.choices) > 1 else {}),
             "version": self.turn.version,
         }
 

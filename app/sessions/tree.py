@@ -1,0 +1,189 @@
+"""What can be done to a session's tree of messages beside talking: pure, each a change that is committed at once.
+
+Messages never change and never leave the tree. To edit or delete one is to write what follows it anew, under other
+parents: the active branch is another one then, and the one before is still there.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from app.errors import ConflictError, InvalidRequestError, NotFoundError, quoted
+from app.sessions.session import Message, Session, new_id
+
+Encode = Callable[[str], list[int]]
+
+# Of all branches together; a session is read whole for each of its turns.
+MOST_MESSAGES = 20_000
+MOST_CHECKPOINTS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """New messages, and where the active branch ends and its prompt begins from then on.
+
+    `undo` are the tips that can be gone back to; None where the one before joins them. `checkpoints` are all names of
+    messages, where those change.
+    """
+
+    added: Sequence[Message]
+    tip: str | None
+    window: str | None
+    undo: Sequence[str] | None = None
+    checkpoints: Mapping[str, str] | None = None
+
+
+def find_message(session: Session, message_id: str) -> Message:
+    """Raises NotFoundError for an id that is no message of this session's."""
+    try:
+        return session.messages[message_id]
+    except KeyError:
+        told = f"the session {session.id!r} has no message {quoted(message_id)}"
+        raise NotFoundError(told, param="message_id", code="message_not_found") from None
+
+
+def check_room(session: Session, more: int) -> None:
+    """Raise ConflictError when the session can't hold `more` messages."""
+    if len(session.messages) + more > MOST_MESSAGES:
+        told = f"the session has {len(session.messages)} messages, and holds {MOST_MESSAGES}: go on in a fork of it"
+        raise ConflictError(told, code="session_full")
+
+
+class Swipes:
+    """Who is whose sibling, for looking many messages up."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._children: dict[str | None, list[Message]] = {}
+        for message in session.messages.values():
+            self._children.setdefault(message.parent, []).append(message)
+        for children in self._children.values():
+            children.sort(key=lambda message: message.created)
+
+    def of(self, message: Message) -> list[Message]:
+        """The message and its siblings, the oldest first."""
+        return [child for child in self._children[message.parent] if child.role == message.role]
+
+    def leaf(self, message: Message) -> Message:
+        """Where the branch through `message` ends: on the active branch there, else with the newest of each."""
+        active = self._session.branch()
+        if message in active:
+            return active[-1]
+        while children := self._children.get(message.id):
+            message = children[-1]
+        return message
+
+
+def edit(session: Session, message_id: str, content: str, encode: Encode) -> Change:
+    """The message said otherwise, and what follows it on its branch as it was."""
+    message = find_message(session, message_id)
+    edited = replace(
+        message,
+        id=new_id("msg"),
+        content=content,
+        token_ids=encode(content.strip()),
+        finish_reason=None,
+        created=time.time(),
+    )
+    return _replanted(session, message, edited)
+
+
+def delete(session: Session, message_id: str, *, following: bool = False) -> Change:
+    """The branch without the message; with `following`, without what comes after it, too."""
+    message = find_message(session, message_id)
+    if following:
+        return Change([], message.parent, _kept_window(session, message.parent))
+    return _replanted(session, message, None)
+
+
+def select(session: Session, message_id: str, *, following: bool = True) -> Change:
+    """The branch through the message; without `following` it ends there."""
+    message = find_message(session, message_id)
+    tip = Swipes(session).leaf(message).id if following else message.id
+    return Change([], tip, _kept_window(session, tip))
+
+
+def undo(session: Session) -> Change:
+    """The branch as it was before it last changed. Raises ConflictError at the beginning."""
+    if not session.undo:
+        raise ConflictError("there is nothing to undo", code="nothing_to_undo")
+    tip = session.undo[-1] or None
+    return Change([], tip, _kept_window(session, tip), session.undo[:-1])
+
+
+def find_checkpoint(session: Session, name: str) -> str:
+    """The id of the message of that name. Raises NotFoundError."""
+    if name not in session.checkpoints:
+        told = f"the session {session.id!r} has no checkpoint {quoted(name)}"
+        raise NotFoundError(told, param="name", code="checkpoint_not_found")
+    return session.checkpoints[name]
+
+
+def mark(session: Session, name: str, message_id: str | None) -> Change:
+    """A name for a message, by default the last one; a name that there is moves. Raises InvalidRequestError."""
+    marked = message_id or session.tip
+    if marked is None:
+        raise InvalidRequestError("nothing was said yet: there is no message to name", param="message_id")
+    checkpoints = {**session.checkpoints, name: find_message(session, marked).id}
+    if len(checkpoints) > MOST_CHECKPOINTS:
+        raise InvalidRequestError(f"a session has at most {MOST_CHECKPOINTS} checkpoints", param="name")
+    return Change([], session.tip, session.window, session.undo, checkpoints)
+
+
+def unmark(session: Session, name: str) -> Change:
+    """Without that name; the message stays. Raises NotFoundError."""
+    find_checkpoint(session, name)
+    left = {key: marked for key, marked in session.checkpoints.items() if key != name}
+    return Change([], session.tip, session.window, session.undo, left)
+
+
+def fork(session: Session, message_id: str) -> Session:
+    """A new session that has said the same up to the message, the swipes on its way among it."""
+    path = session.path(find_message(session, message_id).id)
+    swipes = Swipes(session)
+    ids: dict[str, str] = {}
+    copies: list[Message] = []
+    for message in path:
+        for sibling in swipes.of(message):
+            ids[sibling.id] = new_id("msg")
+            parent = ids[sibling.parent] if sibling.parent else None
+            copies.append(replace(sibling, id=ids[sibling.id], parent=parent))
+    now = replace(
+        session,
+        id=new_id("sess"),
+        seed=session.seed or session.id,
+        messages={copy.id: copy for copy in copies},
+        tip=ids[message_id],
+        window=ids.get(session.window or ""),
+        undo=(),
+        checkpoints={name: ids[marked] for name, marked in session.checkpoints.items() if marked in ids},
+        version=0,
+    )
+    check_room(now, 0)
+    return now
+
+
+def _replanted(session: Session, message: Message, instead: Message | None) -> Change:
+    """The branch through `message` with `instead` in its place, or nothing; what follows is copied."""
+    branch = session.path(Swipes(session).leaf(message).id)
+    followers = branch[branch.index(message) + 1 :]
+    added = [instead] if instead else []
+    parent = instead.id if instead else message.parent
+    ids = {message.id: parent}
+    for follower in followers:
+        copy = replace(follower, id=new_id("msg"), parent=parent)
+        added.append(copy)
+        parent = ids[follower.id] = copy.id
+    check_room(session, len(added))
+    window = session.window
+    if window in ids:
+        # A prompt that began with what was deleted begins with what came after it.
+        window = ids[window] if window != message.id or instead else next((copy.id for copy in added), None)
+    elif window not in {earlier.id for earlier in branch}:
+        window = None
+    return Change(added, parent, window)
+
+
+def _kept_window(session: Session, tip: str | None) -> str | None:
+    """Where the prompt begins on the branch to `tip`: where it does now, if that is on it."""
+    return session.window if any(message.id == session.window for message in session.path(tip)) else None
