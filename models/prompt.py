@@ -5,7 +5,8 @@
 - tail: what changes each turn, inserted just before the last message of the user's, or at a depth.
 
 So a prompt without its tail is a prefix of the next one, and the engine's KV cache is read instead of computed. When
-the budget is full the history is cut once, in a block, at a turn of the user's; the next cut is many turns away.
+the budget is full the history is cut once, in a block, at a turn of the user's; the next cut is many turns away. A cut
+can be planned before it is due, so that what it leaves is read ahead of it (`models.cut`).
 """
 
 from bisect import bisect_left
@@ -43,11 +44,23 @@ class Insertion:
 
 
 @dataclass(frozen=True, slots=True)
+class PlannedCut:
+    """A cut that is made when one is due: where history begins from then on, and the head that it stands behind."""
+
+    start: int
+    head: Sequence[Turn]
+
+
+@dataclass(frozen=True, slots=True)
 class Prompt:
-    """Ids to send to the engine. `start` counts the turns of the history that were left out."""
+    """Ids to send to the engine. `start` counts the turns of the history that were left out.
+
+    `as_planned` says that the planned cut was made.
+    """
 
     token_ids: list[int]
     start: int
+    as_planned: bool = False
 
 
 def count_tokens(turns: Sequence[Turn]) -> int:
@@ -64,12 +77,14 @@ def build_prompt(
     limit_tokens: int,
     start: int = 0,
     cut: bool = True,
+    planned: PlannedCut | None = None,
 ) -> Prompt:
     """Prompt ids for the next reply: head, and `turns[start:]` with what is inserted among them.
 
     When that exceeds `limit_tokens`, history is cut to KEEP_SHARE of its room and the new `start` is returned, to be
-    passed from then on; with `cut` False it is refused instead. Raises PromptTooLong then, and when head, insertions
-    and the last exchange alone don't fit.
+    passed from then on; with `cut` False it is refused instead. A `planned` cut is made in its place where it fits and
+    keeps no more. Raises PromptTooLong where it is refused, and when head, insertions and the last exchange alone don't
+    fit.
     """
     layout = Layout(renderer, head, turns, inserted)
     start = min(start, layout.last_user)
@@ -78,14 +93,35 @@ def build_prompt(
         return Prompt(ids, start)
     if not cut:
         raise PromptTooLong(len(ids), limit_tokens, "the conversation")
-    target = layout.kept_tokens(limit_tokens, KEEP_SHARE)
-    starts = layout.starts(start)
-    fitting = bisect_left(starts, -target, key=layout.shrinking)
-    start = starts[fitting] if fitting < len(starts) else layout.last_user
-    # What was written into the history for a message of the user's goes or stays with it.
-    with_lore = layout.before(start)
-    ids = layout.render(with_lore)
-    return Prompt(ids, with_lore) if len(ids) <= limit_tokens else Prompt(layout.render(start), start)
+    start = layout.cut(start, limit_tokens)
+    if planned is not None and start <= planned.start <= layout.last_user:
+        ids = Layout(renderer, planned.head, turns, inserted).render(planned.start)
+        if len(ids) <= limit_tokens:
+            return Prompt(ids, planned.start, as_planned=True)
+    return Prompt(layout.render(start), start)
+
+
+def next_cut(
+    renderer: Renderer,
+    head: Sequence[Turn],
+    turns: Sequence[Turn],
+    *,
+    expected_tokens: int,
+    limit_tokens: int,
+    start: int = 0,
+) -> int | None:
+    """Where `build_prompt` will cut for the user's next message, when that and all beside it are `expected_tokens`.
+
+    None when they fit. Raises PromptTooLong as it does.
+    """
+    layout = Layout(renderer, head, [*turns, Turn("user", [0] * expected_tokens)], ())
+    fits = len(layout.render(min(start, layout.last_user))) <= limit_tokens
+    return None if fits else layout.cut(start, limit_tokens)
+
+
+def build_prefix(renderer: Renderer, head: Sequence[Turn], turns: Sequence[Turn]) -> list[int]:
+    """The ids with which the next prompt begins, whatever is said: head and turns, all of them closed."""
+    return [token_id for segment in renderer.segments([*head, *turns]) for token_id in segment.token_ids]
 
 
 class Layout:
@@ -121,6 +157,16 @@ class Layout:
     def starts(self, start: int) -> list[int]:
         """Where history that begins with `start` may be cut: the turns of the user's after that one."""
         return [index for index in range(start + 1, len(self._turns)) if self._turns[index].role == "user"]
+
+    def cut(self, start: int, limit_tokens: int) -> int:
+        """Where history begins that is cut to KEEP_SHARE of its room. Raises PromptTooLong when there is none."""
+        target = self.kept_tokens(limit_tokens, KEEP_SHARE)
+        starts = self.starts(start)
+        fitting = bisect_left(starts, -target, key=self.shrinking)
+        start = starts[fitting] if fitting < len(starts) else self.last_user
+        # What was written into the history for a message of the user's goes or stays with it.
+        with_lore = self.before(start)
+        return with_lore if len(self.render(with_lore)) <= limit_tokens else start
 
     def before(self, start: int) -> int:
         """The first of the system's turns right before that one."""
