@@ -120,7 +120,7 @@ async def test_siblings_are_all_kept(sessions: SessionStore) -> None:
     await sessions.commit(session, [other], tip=other.id, window=None)
     read = await sessions.get(session.id)
     assert spoken(read)[-1] == "Two."
-    assert read.branch(added[-1].id)[-1].content == "One."
+    assert read.path(added[-1].id)[-1].content == "One."
 
 
 @pytest.mark.anyio
