@@ -71,7 +71,7 @@ async def test_version_keeps_the_files_that_it_had(characters: CharacterStore) -
     assert (restored.version, restored.files, restored.card) == (3, made.files, made.card)
     assert restored.revision != made.revision
     for record, blob in ((made, FACE), (changed, SMILE), (restored, FACE)):
-        before = await characters.version(restored, record.version)
+        before = await characters.history.read(restored, record.version)
         assert await characters.files.read("odo", before.files["face"]) == blob
 
 
@@ -101,7 +101,7 @@ async def test_versions_are_paged_newest_first(characters: CharacterStore) -> No
         record = await characters.replace(record)
 
     async def page(**bounds: int) -> list[int]:
-        return [one.version for one in await characters.versions(record, **bounds)]
+        return [one.version for one in await characters.history.page(record, **bounds)]
 
     assert await page(limit=2) == [5, 4]
     assert await page(before=4, limit=2) == [3, 2]

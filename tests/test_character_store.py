@@ -133,14 +133,14 @@ async def test_versions_are_listed_without_their_cards(
     monkeypatch.setattr(CharacterRecord, "loads", None)
 
     async def told(**bounds: int) -> list[tuple[int, str]]:
-        return [(one["version"], one["name"]) for one in await characters.version_entries("odo", **bounds)]
+        return [(one["version"], one["name"]) for one in await characters.history.entries("odo", **bounds)]
 
     assert await told() == [(4, "Odo 4"), (3, "Odo 3"), (2, "Odo 2"), (1, "Odo")]
     assert await told(limit=2) == [(4, "Odo 4"), (3, "Odo 3")]
     assert await told(before=3, limit=1) == [(2, "Odo 2")]
     assert await told(before=1) == []
     with pytest.raises(NotFoundError):
-        await characters.version_entries("nobody")
+        await characters.history.entries("nobody")
 
 
 @pytest.mark.anyio
@@ -203,10 +203,10 @@ async def test_every_version_is_kept(characters: CharacterStore, redis: Redis) -
     made = await characters.create(named("odo", "Odo"))
     changed = await characters.replace(made, card=card("Odo, older"))
     latest = await characters.replace(changed, card=card("Odo, oldest"))
-    assert await characters.versions(latest) == [latest, changed, made]
-    assert await characters.version(latest, 1) == made
+    assert await characters.history.page(latest) == [latest, changed, made]
+    assert await characters.history.read(latest, 1) == made
     with pytest.raises(NotFoundError, match="version 9"):
-        await characters.version(latest, 9)
+        await characters.history.read(latest, 9)
     await characters.delete(latest)
     assert not await redis.exists(characters.key("versions:odo"))
 

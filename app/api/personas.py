@@ -123,14 +123,14 @@ async def list_versions(
     persona_id: str, personas: PersonasDep, cursor: VersionCursor = None, limit: VersionLimit = 20
 ) -> dict[str, Any]:
     """A page of versions, newest first; pass `next_cursor` as `cursor` for older ones."""
-    versions = await personas.versions(await personas.get(persona_id), before=cursor, limit=limit)
+    versions = await personas.history.page(await personas.get(persona_id), before=cursor, limit=limit)
     return page_versions([to_wire(version) for version in versions])
 
 
 @router.get("/{persona_id}/versions/{version}")
 async def read_version(persona_id: str, version: VersionNumber, personas: PersonasDep) -> dict[str, Any]:
     """The persona as it was."""
-    return to_wire(await personas.version(await personas.get(persona_id), version))
+    return to_wire(await personas.history.read(await personas.get(persona_id), version))
 
 
 @router.post("/{persona_id}/versions/{version}/restore", response_model=None)

@@ -3,7 +3,7 @@ deleted or changed.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,8 @@ from redis.asyncio import Redis
 
 from app.store.connection import redis_errors
 from app.store.files import Files
-from app.store.records import NO_FILES, Records, new_revision
+from app.store.record import NO_FILES, new_revision
+from app.store.records import MOST_VERSIONS, Records
 from characters.card import CharacterCard
 
 
@@ -61,9 +62,11 @@ class CharacterRecord:
 class CharacterStore(Records[CharacterRecord]):
     """The characters' records, and `files`: their pictures and whatever else their cards brought along."""
 
-    def __init__(self, redis: Redis, *, reserved: str = "") -> None:
+    def __init__(self, redis: Redis, *, reserved: str = "", most_versions: int = MOST_VERSIONS) -> None:
         """`reserved` is the raw model's id, which stands beside the characters'."""
-        super().__init__(redis, "characters", CharacterRecord, noun="character", reserved=reserved)
+        super().__init__(
+            redis, "characters", CharacterRecord, noun="character", reserved=reserved, most_versions=most_versions
+        )
         self.files = Files(redis, self.key("files"))
 
     async def plant(self, library: Mapping[str, CharacterCard]) -> None:
@@ -75,8 +78,11 @@ class CharacterStore(Records[CharacterRecord]):
             for character_id, card in library.items():
                 new = await self._redis.sadd(self.key("planted"), character_id)
                 if new and not await self._redis.hexists(self.key("records"), character_id):
-                    await self._put(CharacterRecord(character_id, 1, card), NO_FILES, expected="")
+                    await self._put(CharacterRecord(character_id, 1, card), NO_FILES)
         await self.refresh()
 
-    def _index_entry(self, record: CharacterRecord) -> dict[str, Any]:
-        return super()._index_entry(record) | {"nickname": record.card.data.nickname or ""}
+    def index_entry(self, record: CharacterRecord) -> dict[str, Any]:
+        return super().index_entry(record) | {"nickname": record.card.data.nickname or ""}
+
+    def digests(self, record: CharacterRecord) -> Iterable[str]:
+        return record.files.values()

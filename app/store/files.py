@@ -1,6 +1,6 @@
 """The files of records in Redis, where every replica sees them: one hash a record, by the SHA-256 of the content.
 
-They are written with the record that names them, and erased with it: `Records` does both.
+They are written with the record that names them, and erased with the last version that does: `Records` does both.
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ class Files:
         self._copies = CapacityLimiter(MOST_COPIES)
 
     async def read(self, record_id: str, digest: str) -> bytes:
-        """The file's content. Raises NotFoundError when the record has just been deleted."""
+        """The file's content. Raises NotFoundError when its record, or the version that names it, is gone by now."""
         async with redis_errors():
             blob: bytes | None = await self._redis.hget(f"{self._key}:{record_id}", digest)
         if blob is None:
@@ -62,4 +62,4 @@ def _write(contents: Mapping[str, bytes], folder: Path) -> None:
 
 
 def _gone(record_id: str) -> NotFoundError:
-    return NotFoundError(f"{record_id!r} has just been deleted", code="file_not_found")
+    return NotFoundError(f"{record_id!r}, or this version of it, has just been deleted", code="file_not_found")

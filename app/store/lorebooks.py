@@ -10,7 +10,8 @@ import orjson
 from redis.asyncio import Redis
 
 from app.store.connection import redis_errors
-from app.store.records import Records, new_revision
+from app.store.record import new_revision
+from app.store.records import MOST_VERSIONS, Records
 from characters.lorebook import Lorebook
 
 T = TypeVar("T")
@@ -98,8 +99,8 @@ class LorebookRecord:
 class LorebookStore(Records[LorebookRecord]):
     """The lorebooks' records."""
 
-    def __init__(self, redis: Redis) -> None:
-        super().__init__(redis, "lorebooks", LorebookRecord, noun="lorebook")
+    def __init__(self, redis: Redis, *, most_versions: int = MOST_VERSIONS) -> None:
+        super().__init__(redis, "lorebooks", LorebookRecord, noun="lorebook", most_versions=most_versions)
         self._readers = anyio.CapacityLimiter(MOST_READERS)
 
     async def beside(self, function: Callable[[], T]) -> T:
@@ -115,8 +116,8 @@ class LorebookStore(Records[LorebookRecord]):
         return [_summarize(entry) for entry in entries], following
 
     async def version_summaries(self, lorebook_id: str, *, before: int | None, limit: int) -> list[LorebookSummary]:
-        """`versions`, without the books. Raises NotFoundError."""
-        return [_summarize(entry) for entry in await self.version_entries(lorebook_id, before=before, limit=limit)]
+        """A page of its history, without the books. Raises NotFoundError."""
+        return [_summarize(entry) for entry in await self.history.entries(lorebook_id, before=before, limit=limit)]
 
     async def known(self, ids: Sequence[str]) -> list[str]:
         """Those of `ids` that are lorebooks."""
@@ -134,8 +135,8 @@ class LorebookStore(Records[LorebookRecord]):
             raws: list[bytes | None] = await self._redis.hmget(self.key(part), ids)
         return raws
 
-    def _index_entry(self, record: LorebookRecord) -> dict[str, Any]:
-        return super()._index_entry(record) | asdict(record.summary())
+    def index_entry(self, record: LorebookRecord) -> dict[str, Any]:
+        return super().index_entry(record) | asdict(record.summary())
 
 
 def _summarize(entry: Mapping[str, Any]) -> LorebookSummary:

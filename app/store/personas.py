@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 import orjson
 from redis.asyncio import Redis
 
-from app.store.records import Records, new_revision
+from app.store.record import new_revision
+from app.store.records import MOST_VERSIONS, Records
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,5 +38,5 @@ class PersonaRecord:
 class PersonaStore(Records[PersonaRecord]):
     """The personas' records."""
 
-    def __init__(self, redis: Redis) -> None:
-        super().__init__(redis, "personas", PersonaRecord, noun="persona")
+    def __init__(self, redis: Redis, *, most_versions: int = MOST_VERSIONS) -> None:
+        super().__init__(redis, "personas", PersonaRecord, noun="persona", most_versions=most_versions)

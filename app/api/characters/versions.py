@@ -25,7 +25,7 @@ async def list_versions(
     character_id: str, characters: CharactersDep, cursor: VersionCursor = None, limit: VersionLimit = 50
 ) -> dict[str, Any]:
     """A page of versions, newest first; pass `next_cursor` as `cursor` for older ones."""
-    entries = await characters.version_entries(character_id, before=cursor, limit=limit)
+    entries = await characters.history.entries(character_id, before=cursor, limit=limit)
     # Entries of version 0.1.0 have no time.
     return page_versions([{"updated": 0} | {key: entry[key] for key in SHOWN if key in entry} for entry in entries])
 
@@ -54,4 +54,4 @@ async def restore_version(
 async def read_version(characters: CharacterStore, character_id: str, version: int | None) -> CharacterRecord:
     """The character, in this version where one is named. Raises NotFoundError."""
     record = await characters.get(character_id)
-    return record if version is None else await characters.version(record, version)
+    return record if version is None else await characters.history.read(record, version)

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import Header
 
 from app.errors import PreconditionError, clipped
-from app.store.records import Record
+from app.store.record import Record
 
 IfMatch = Annotated[str | None, Header(alias="If-Match")]
 IfNoneMatch = Annotated[str | None, Header(alias="If-None-Match")]

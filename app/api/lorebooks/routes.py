@@ -153,7 +153,7 @@ async def list_versions(
 @router.get("/{lorebook_id}/versions/{version}", response_model=None)
 async def read_version(lorebook_id: str, version: VersionNumber, lorebooks: LorebooksDep) -> Response:
     """The book as it was."""
-    record = await lorebooks.version(await lorebooks.get(lorebook_id), version)
+    record = await lorebooks.history.read(await lorebooks.get(lorebook_id), version)
     return await _answer(lorebooks, record)
 
 
