@@ -9,10 +9,10 @@ lock() {
     env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL uv pip compile --quiet --universal --python-version 3.11 \
         --generate-hashes --no-annotate --no-header "$@" pyproject.toml --output-file "requirements/$target.txt"
 }
-cpu="--override requirements/cpu-overrides.txt --no-emit-package torch --extra cpu"
+cpu="--override requirements/cpu-overrides.txt --no-emit-package torch --extra cpu --extra memory"
 # shellcheck disable=SC2086
 lock cpu $cpu
 # shellcheck disable=SC2086
 lock cpu-dev $cpu --extra train --extra dev
-lock cuda --extra cuda
-lock cuda-dev --extra cuda --extra train --extra dev
+lock cuda --extra cuda --extra memory
+lock cuda-dev --extra cuda --extra memory --extra train --extra dev

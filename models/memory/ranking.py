@@ -1,0 +1,75 @@
+"""Which memories a message brings back: those close to it in meaning and in mood, and the recent ones before the old.
+
+Meaning, emotion and time are weighed as in Emotional RAG (arXiv 2410.23041, meaning and mood are added) and LD-Agent
+(arXiv 2406.05925, what is old fades exponentially, what isn't close enough in meaning doesn't come back at all).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.embedding import Vectors
+from models.memory.mood import Moods
+
+Scores = NDArray[np.float32]
+
+# Of meaning, where there are vectors, what words have beside them: they find names.
+WORDS_SHARE = 0.1
+# What a memory loses for being like one that is told already (maximal marginal relevance, Carbonell and Goldstein 1998):
+# ten people who fear nothing must not hide the one who fears lifts.
+VARIETY = 0.5
+# Memories closer than this say the same.
+SAME = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """What counts how much. `least_meaning` is what a memory must have of it to come back at all."""
+
+    meaning: float = 1.0
+    mood: float = 0.1
+    recency: float = 0.1
+    half_life_s: float = 7 * 86400.0
+    least_meaning: float = 0.2
+
+
+def blend(likeness: Scores | None, words: Scores) -> Scores:
+    """Meaning from 0 to 1: of vectors' `likeness` and of words; of words alone where there is no vector (nan)."""
+    if likeness is None:
+        return words
+    both = (1 - WORDS_SHARE) * np.maximum(likeness, 0) + WORDS_SHARE * words
+    meaning: Scores = np.where(np.isnan(likeness), words, both).astype(np.float32)
+    return meaning
+
+
+def rank(meaning: Scores, mood: Moods, moods: Moods, ages_s: Scores, weights: Weights) -> Scores:
+    """A score for each memory; minus infinity for those that mean something else. A mood of zeros counts for none."""
+    recency = np.exp2(-np.maximum(ages_s, 0) / weights.half_life_s)
+    scores = weights.meaning * meaning + weights.mood * (moods @ mood) + weights.recency * recency
+    ranked: Scores = np.where(meaning >= weights.least_meaning, scores, -np.inf).astype(np.float32)
+    return ranked
+
+
+def best(scores: Scores, vectors: Vectors | None, words: Sequence[frozenset[str]]) -> Iterator[int]:
+    """The memories from the best one on, each as unlike those before as it is good; none says what another has said.
+
+    Likeness is that of `vectors`; without them, of `words`.
+    """
+    open_scores = scores.copy()
+    likest = np.zeros_like(scores)
+    while len(scores):
+        index = int(np.argmax(open_scores - VARIETY * likest))
+        if open_scores[index] == -np.inf:
+            return
+        yield index
+        alike = vectors @ vectors[index] if vectors is not None else _overlap(words, words[index])
+        likest = np.maximum(likest, alike)
+        open_scores[likest >= SAME] = -np.inf
+        open_scores[index] = -np.inf
+
+
+def _overlap(words: Sequence[frozenset[str]], one: frozenset[str]) -> Scores:
+    shares = (len(other & one) / (len(other | one) or 1) for other in words)
+    return np.fromiter(shares, np.float32, len(words))
