@@ -1,8 +1,9 @@
 """A chat of many turns into which facts about the user are planted, and what is asked for them long afterwards."""
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from loadtest.workload import seeded
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +178,7 @@ _ANSWERS = (
 
 def draw_chat(turns: int, seed: int = 0) -> list[tuple[str, str]]:
     """Pairs of what the user says and the answer; every fact stands once in the first two thirds, at its own place."""
-    chance = random.Random(seed)
+    chance = seeded(seed)
     talk = [pattern.format(thing=thing) for pattern in _TALK for thing in _THINGS]
     news = [f"{who} {what}" for who in _PEOPLE for what in _NEWS]
     filler = talk + news
@@ -190,4 +191,4 @@ def draw_chat(turns: int, seed: int = 0) -> list[tuple[str, str]]:
 
 def places(turns: int, seed: int = 0) -> Sequence[int]:
     """The turn of each fact."""
-    return random.Random(seed + 1).sample(range(2 * turns // 3), len(FACTS))
+    return seeded(seed + 1).sample(range(2 * turns // 3), len(FACTS))

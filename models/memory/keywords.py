@@ -18,10 +18,13 @@ _UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u
 STEM_LETTERS = 4
 # Words that are in every question.
 COMMON = frozenset(
-    "a about an and any are as at be been but by can could did do does for from had has have he her him his how i if "
-    "in is it its just me my no not of on or our out she so some than that the their them then there these they this "
-    "to too up us was we were what when where which who whom why will with would you your "
-    "again know remember said say tell told think".split()
+    re.findall(
+        r"\w+",
+        """a about an and any are as at be been but by can could did do does for from had has have he her him his how i if
+        in is it its just me my no not of on or our out she so some than that the their them then there these they this
+        to too up us was we were what when where which who whom why will with would you your
+        again know remember said say tell told think""",
+    )
 )
 
 

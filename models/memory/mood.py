@@ -31,7 +31,7 @@ NEUTRAL: Moods = np.zeros(len(EMOTIONS), np.float32)
 
 
 def read_moods(vectors: Vectors, anchors: Vectors) -> Moods:
-    """A row of length one for each text's vector, or zeros where no emotion stands out. `anchors` are those of ANCHORS."""
+    """A row of length one for each text, or zeros where no emotion stands out. `anchors` are the vectors of ANCHORS."""
     likeness = vectors @ anchors.T
     above = likeness - likeness.mean(axis=1, keepdims=True)
     felt = np.where(above >= STANDS_OUT, above, 0)

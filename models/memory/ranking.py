@@ -17,8 +17,8 @@ Scores = NDArray[np.float32]
 
 # Of meaning, where there are vectors, what words have beside them: they find names.
 WORDS_SHARE = 0.1
-# What a memory loses for being like one that is told already (maximal marginal relevance, Carbonell and Goldstein 1998):
-# ten people who fear nothing must not hide the one who fears lifts.
+# What a memory loses for being like one that is told already: ten people who fear nothing must not hide the one who
+# fears lifts (maximal marginal relevance, Carbonell and Goldstein 1998).
 VARIETY = 0.5
 # Memories closer than this say the same.
 SAME = 0.95
