@@ -41,6 +41,8 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(4 * 2**20, ge=1024)
     max_import_bytes: int = Field(64 * 2**20, ge=1024)
     """Of a body that brings files: cards, ZIPs of many, pictures."""
+    max_versions: int = Field(100, ge=1)
+    """Of a character, lorebook or persona: the present one and those before it."""
     max_concurrent_requests: int = Field(1024, ge=1)
     lease_s: float = Field(15.0, ge=1)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

@@ -7,11 +7,11 @@ from pydantic import BaseModel, Field, field_validator
 from starlette.responses import JSONResponse, Response
 
 from app.api.http.body import JsonRoute
-from app.api.http.deps import LorebooksDep, PersonasDep
-from app.api.http.etags import IfMatch, IfNoneMatch, check_match, etag, is_unchanged, placed
+from app.api.http.deps import LorebooksDep, PersonasDep, open_personas
+from app.api.http.etags import IfMatch, check_match, etag, placed
 from app.api.http.ids import check_id
 from app.api.http.patch import merge
-from app.api.http.version_pages import VersionCursor, VersionLimit, VersionNumber, page_versions
+from app.api.http.records import record_routes
 from app.sessions.books import MAX_BOOKS, check_books
 from app.store.lorebooks import LorebookStore
 from app.store.personas import PersonaRecord, PersonaStore
@@ -71,15 +71,6 @@ async def list_personas(
     return {"personas": [to_wire(record) for record in records], "next_cursor": following}
 
 
-@router.get("/{persona_id}", response_model=None)
-async def read_persona(persona_id: str, personas: PersonasDep, if_none_match: IfNoneMatch = None) -> Response:
-    """The persona, with its version and its ETag."""
-    record = await personas.get(persona_id)
-    if is_unchanged(record, if_none_match):
-        return Response(status_code=304, headers={"etag": etag(record)})
-    return _answer(record)
-
-
 @router.put("/{persona_id}", response_model=None)
 async def replace_persona(
     persona_id: str, body: PersonaBody, personas: PersonasDep, lorebooks: LorebooksDep, if_match: IfMatch = None
@@ -109,40 +100,6 @@ async def _rewrite(
     return await personas.replace(record, **body.fields())
 
 
-@router.delete("/{persona_id}", status_code=204, response_model=None)
-async def delete_persona(persona_id: str, personas: PersonasDep, if_match: IfMatch = None) -> Response:
-    """Delete it and its versions; sessions that have begun with it go on."""
-    record = await personas.get(persona_id)
-    check_match(record, if_match)
-    await personas.delete(record)
-    return Response(status_code=204)
-
-
-@router.get("/{persona_id}/versions")
-async def list_versions(
-    persona_id: str, personas: PersonasDep, cursor: VersionCursor = None, limit: VersionLimit = 20
-) -> dict[str, Any]:
-    """A page of versions, newest first; pass `next_cursor` as `cursor` for older ones."""
-    versions = await personas.history.page(await personas.get(persona_id), before=cursor, limit=limit)
-    return page_versions([to_wire(version) for version in versions])
-
-
-@router.get("/{persona_id}/versions/{version}")
-async def read_version(persona_id: str, version: VersionNumber, personas: PersonasDep) -> dict[str, Any]:
-    """The persona as it was."""
-    return to_wire(await personas.history.read(await personas.get(persona_id), version))
-
-
-@router.post("/{persona_id}/versions/{version}/restore", response_model=None)
-async def restore_version(
-    persona_id: str, version: VersionNumber, personas: PersonasDep, if_match: IfMatch = None
-) -> Response:
-    """Make what it was its next version."""
-    record = await personas.get(persona_id)
-    check_match(record, if_match)
-    return _answer(await personas.restore(record, version))
-
-
 def to_wire(record: PersonaRecord) -> dict[str, Any]:
     """What clients see of a persona."""
     return {
@@ -157,3 +114,15 @@ def to_wire(record: PersonaRecord) -> dict[str, Any]:
 
 def _answer(record: PersonaRecord) -> Response:
     return JSONResponse(to_wire(record), headers={"etag": etag(record)})
+
+
+async def _show(_: PersonaStore, record: PersonaRecord) -> Response:
+    return _answer(record)
+
+
+async def _versions(personas: PersonaStore, persona_id: str, before: int | None, limit: int) -> list[dict[str, Any]]:
+    versions = await personas.history.page(await personas.get(persona_id), before=before, limit=limit)
+    return [to_wire(version) for version in versions]
+
+
+router.include_router(record_routes(open_personas, _show, _versions))

@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 
 from app.api import ops, personas
-from app.api.characters import exports, imports, inspector, pictures, versions
+from app.api.characters import exports, imports, inspector, pictures
 from app.api.characters import routes as characters
 from app.api.chat import openai
 from app.api.lorebooks import routes as lorebooks
@@ -17,7 +17,6 @@ def all_routers() -> list[APIRouter]:
         openai.router,
         synthesis.router,
         characters.router,
-        versions.router,
         pictures.router,
         imports.router,
         exports.router,

@@ -8,11 +8,12 @@ from fastapi import APIRouter, Body, Query
 from starlette.responses import Response
 
 from app.api.http.body import JsonRoute
-from app.api.http.deps import CharactersDep, LorebooksDep
-from app.api.http.etags import IfMatch, IfNoneMatch, check_match, etag, is_unchanged, placed
+from app.api.http.deps import CharactersDep, LorebooksDep, open_characters
+from app.api.http.etags import IfMatch, check_match, etag, placed
 from app.api.http.ids import check_id
 from app.api.http.patch import check_assets, keep_assets, lift_extension, merge_patch
-from app.store.characters import CharacterRecord
+from app.api.http.records import record_routes
+from app.store.characters import CharacterRecord, CharacterStore
 from app.store.lorebooks import LorebookStore
 from characters.card import CharacterCard, parse_card, slug
 from characters.formats.gallery import Gallery
@@ -20,6 +21,8 @@ from characters.lore.embedded import warn_of_book
 
 router = APIRouter(prefix="/characters", tags=["characters"], route_class=JsonRoute)
 
+# What lists show of a version.
+SHOWN = ("version", "name", "updated")
 # A card is checked by `parse_card`, which knows what people's files look like.
 CardBody = Annotated[dict[str, Any], Body()]
 
@@ -48,15 +51,6 @@ async def list_characters(
     page = {"characters": [to_wire(record) for record in records], "next_cursor": following}
     # FastAPI's own way from a dict to JSON takes a hundred times as long: 20 ms for a page.
     return Response(orjson.dumps(page), media_type="application/json")
-
-
-@router.get("/{character_id}", response_model=None)
-async def read_character(character_id: str, characters: CharactersDep, if_none_match: IfNoneMatch = None) -> Response:
-    """The card as V3 JSON, with its profile, its version and its ETag."""
-    record = await characters.get(character_id)
-    if is_unchanged(record, if_none_match):
-        return Response(status_code=304, headers={"etag": etag(record)})
-    return shown(record)
 
 
 @router.put("/{character_id}", response_model=None)
@@ -94,15 +88,6 @@ async def change_character(
         return await _fields(parse_card(merge_patch(record.card, body)), record, lorebooks)
 
     return shown(await characters.rewrite(character_id, change, insist=if_match is None))
-
-
-@router.delete("/{character_id}", status_code=204, response_model=None)
-async def delete_character(character_id: str, characters: CharactersDep, if_match: IfMatch = None) -> Response:
-    """Delete it, its versions and pictures; sessions that have begun with it go on."""
-    record = await characters.get(character_id)
-    check_match(record, if_match)
-    await characters.delete(record)
-    return Response(status_code=204)
 
 
 def to_wire(record: CharacterRecord) -> dict[str, Any]:
@@ -149,3 +134,18 @@ def created(record: CharacterRecord) -> Response:
 def shown(record: CharacterRecord) -> Response:
     """The character as clients see it, under its ETag."""
     return Response(orjson.dumps(to_wire(record)), headers={"etag": etag(record)}, media_type="application/json")
+
+
+async def _show(_: CharacterStore, record: CharacterRecord) -> Response:
+    return shown(record)
+
+
+async def _versions(
+    characters: CharacterStore, character_id: str, before: int | None, limit: int
+) -> list[dict[str, Any]]:
+    entries = await characters.history.entries(character_id, before=before, limit=limit)
+    # Entries of version 0.1.0 have no time.
+    return [{"updated": 0} | {key: entry[key] for key in SHOWN if key in entry} for entry in entries]
+
+
+router.include_router(record_routes(open_characters, _show, _versions))

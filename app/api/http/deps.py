@@ -28,17 +28,17 @@ async def _turns(request: Request) -> Turns:
     return turns
 
 
-async def _characters(request: Request) -> CharacterStore:
+async def open_characters(request: Request) -> CharacterStore:
     characters: CharacterStore = request.app.state.characters
     return characters
 
 
-async def _lorebooks(request: Request) -> LorebookStore:
+async def open_lorebooks(request: Request) -> LorebookStore:
     lorebooks: LorebookStore = request.app.state.lorebooks
     return lorebooks
 
 
-async def _personas(request: Request) -> PersonaStore:
+async def open_personas(request: Request) -> PersonaStore:
     personas: PersonaStore = request.app.state.personas
     return personas
 
@@ -64,9 +64,9 @@ async def _metrics(request: Request) -> Metrics:
 
 SettingsDep = Annotated[Settings, Depends(_settings)]
 TurnsDep = Annotated[Turns, Depends(_turns)]
-CharactersDep = Annotated[CharacterStore, Depends(_characters)]
-LorebooksDep = Annotated[LorebookStore, Depends(_lorebooks)]
-PersonasDep = Annotated[PersonaStore, Depends(_personas)]
+CharactersDep = Annotated[CharacterStore, Depends(open_characters)]
+LorebooksDep = Annotated[LorebookStore, Depends(open_lorebooks)]
+PersonasDep = Annotated[PersonaStore, Depends(open_personas)]
 ShelfDep = Annotated[Shelf, Depends(_shelf)]
 SessionsDep = Annotated[SessionStore, Depends(_sessions)]
 WorkerDep = Annotated[Worker, Depends(_worker)]

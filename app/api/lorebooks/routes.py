@@ -11,9 +11,9 @@ from starlette.responses import Response
 
 from app.api.characters.exports import attachment
 from app.api.http.body import JsonRoute
-from app.api.http.deps import CharactersDep, LorebooksDep, ShelfDep, TurnsDep
-from app.api.http.etags import IfMatch, IfNoneMatch, check_match, etag, is_unchanged, placed
-from app.api.http.version_pages import VersionCursor, VersionLimit, VersionNumber, page_versions
+from app.api.http.deps import CharactersDep, LorebooksDep, ShelfDep, TurnsDep, open_lorebooks
+from app.api.http.etags import IfMatch, check_match, etag, placed
+from app.api.http.records import record_routes
 from app.api.lorebooks.body import BookBody, receive_book
 from app.api.lorebooks.trial import LoreTrial
 from app.store.lorebooks import LorebookRecord, LorebookStore, StoredBook
@@ -77,15 +77,6 @@ async def test_lorebook(body: LoreTrial, turns: TurnsDep, shelf: ShelfDep, chara
     return Response(await body.run(turns.engine, shelf, characters), media_type="application/json")
 
 
-@router.get("/{lorebook_id}", response_model=None)
-async def read_lorebook(lorebook_id: str, lorebooks: LorebooksDep, if_none_match: IfNoneMatch = None) -> Response:
-    """The book as V3 JSON, with its version and its ETag."""
-    record = await lorebooks.get(lorebook_id)
-    if is_unchanged(record, if_none_match):
-        return Response(status_code=304, headers={"etag": etag(record)})
-    return await _answer(lorebooks, record)
-
-
 @router.put("/{lorebook_id}", response_model=None, openapi_extra=ANY_BOOK)
 async def replace_lorebook(
     lorebook_id: str, request: Request, lorebooks: LorebooksDep, if_match: IfMatch = None
@@ -118,15 +109,6 @@ async def _rewrite(
     return await _answer(lorebooks, await lorebooks.rewrite(lorebook_id, change, insist=if_match is None))
 
 
-@router.delete("/{lorebook_id}", status_code=204, response_model=None)
-async def delete_lorebook(lorebook_id: str, lorebooks: LorebooksDep, if_match: IfMatch = None) -> Response:
-    """Delete it and its versions; sessions that have begun with it go on."""
-    record = await lorebooks.get(lorebook_id)
-    check_match(record, if_match)
-    await lorebooks.delete(record)
-    return Response(status_code=204)
-
-
 @router.get("/{lorebook_id}/export", response_model=None)
 async def export_lorebook(
     lorebook_id: str,
@@ -141,32 +123,6 @@ async def export_lorebook(
     return Response(blob, headers=named, media_type="application/json")
 
 
-@router.get("/{lorebook_id}/versions")
-async def list_versions(
-    lorebook_id: str, lorebooks: LorebooksDep, cursor: VersionCursor = None, limit: VersionLimit = 20
-) -> dict[str, Any]:
-    """A page of versions, newest first, without entries; pass `next_cursor` as `cursor` for older ones."""
-    summaries = await lorebooks.version_summaries(lorebook_id, before=cursor, limit=limit)
-    return page_versions([asdict(summary) for summary in summaries])
-
-
-@router.get("/{lorebook_id}/versions/{version}", response_model=None)
-async def read_version(lorebook_id: str, version: VersionNumber, lorebooks: LorebooksDep) -> Response:
-    """The book as it was."""
-    record = await lorebooks.history.read(await lorebooks.get(lorebook_id), version)
-    return await _answer(lorebooks, record)
-
-
-@router.post("/{lorebook_id}/versions/{version}/restore", response_model=None)
-async def restore_version(
-    lorebook_id: str, version: VersionNumber, lorebooks: LorebooksDep, if_match: IfMatch = None
-) -> Response:
-    """Make what it was its next version."""
-    record = await lorebooks.get(lorebook_id)
-    check_match(record, if_match)
-    return await _answer(lorebooks, await lorebooks.restore(record, version))
-
-
 async def _answer(
     lorebooks: LorebookStore, record: LorebookRecord, status: int = 200, headers: dict[str, str] | None = None
 ) -> Response:
@@ -178,3 +134,12 @@ def _to_wire(record: LorebookRecord) -> bytes:
     """What clients see of a lorebook."""
     book = write_v3(record.book.read())
     return orjson.dumps({"id": record.id, **book, "version": record.version, "warnings": record.book.warnings})
+
+
+async def _versions(lorebooks: LorebookStore, lorebook_id: str, before: int | None, limit: int) -> list[dict[str, Any]]:
+    """Without entries."""
+    summaries = await lorebooks.version_summaries(lorebook_id, before=before, limit=limit)
+    return [asdict(summary) for summary in summaries]
+
+
+router.include_router(record_routes(open_lorebooks, _answer, _versions))
