@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol
 
 from app.errors import InvalidRequestError
 from app.sessions.lore import NOTHING, Told
+from app.store.record import Record
 from characters.calls import Context
 from characters.card import CharacterCard
 from characters.lore.timing import LoreState, parse_state
@@ -39,15 +40,9 @@ def new_id(kind: str) -> str:
     return f"{kind}_{uuid.uuid4().hex}"
 
 
-class Character(Protocol):
+class Character(Record, Protocol):
     """A stored character, as far as a session has to know it."""
 
-    @property
-    def id(self) -> str: ...
-    @property
-    def version(self) -> int: ...
-    @property
-    def revision(self) -> str: ...
     @property
     def card(self) -> CharacterCard: ...
 
