@@ -13,9 +13,11 @@ from app.api.http import failure
 from app.api.routers import all_routers
 from app.metrics import Metrics
 from app.security import ApiKeys, LocalOnly
+from app.sessions.afterwards import Afterwards
 from app.sessions.running import Running
 from app.sessions.shelf import Shelf
 from app.sessions.turns import Turns
+from app.sessions.warming import Warming
 from app.settings import Settings
 from app.store.characters import CharacterStore
 from app.store.connection import connect
@@ -23,6 +25,7 @@ from app.store.embedded import embedded_redis
 from app.store.lorebooks import LorebookStore
 from app.store.personas import PersonaStore
 from app.store.sessions import SessionStore
+from app.store.transcripts import TranscriptStore
 from app.worker.pool import Worker
 from characters.library import load_library
 from models.engine import Engine
@@ -63,7 +66,8 @@ def create_app(settings: Settings, open_engine: OpenEngine = open_engine) -> Fas
             else:
                 url = settings.redis_url.get_secret_value()
             redis = await stack.enter_async_context(connect(url))
-            store = CharacterStore(redis, reserved=settings.model_id)
+            most = settings.max_versions
+            store = CharacterStore(redis, reserved=settings.model_id, most_versions=most)
             await store.plant(load_library())
             logger.info("loading the model %s (half a minute for the tiny one, minutes for 8B)", settings.model)
             engine = await open_engine(settings)
@@ -75,7 +79,14 @@ def create_app(settings: Settings, open_engine: OpenEngine = open_engine) -> Fas
                 most=settings.max_concurrent_requests,
                 stream_interval=settings.stream_interval,
             )
-            lorebooks, personas = LorebookStore(redis), PersonaStore(redis)
+            afterwards = Afterwards(
+                engine.renderer,
+                sessions,
+                Warming(engine, running, app.state.metrics, below=settings.prewarm_below),
+                max_model_len=engine.max_model_len,
+            )
+            lorebooks = LorebookStore(redis, most_versions=most)
+            personas = PersonaStore(redis, most_versions=most)
             turns = Turns(
                 engine,
                 sessions,
@@ -83,12 +94,15 @@ def create_app(settings: Settings, open_engine: OpenEngine = open_engine) -> Fas
                 running,
                 characters=store,
                 shelf=Shelf(lorebooks, personas),
+                afterwards=afterwards,
                 reply_tokens=settings.reply_tokens,
             )
             app.state.worker = Worker()
             stack.callback(asyncio.create_task(running.keep_leases(settings.lease_s / 3)).cancel)
+            stack.push_async_callback(afterwards.close)
             stack.push_async_callback(running.drain, DRAIN_S)
             app.state.lorebooks, app.state.personas = lorebooks, personas
+            app.state.transcripts = TranscriptStore(redis)
             app.state.redis, app.state.characters, app.state.turns = redis, store, turns
             # What start-up has made stays: the collector needn't look at it again, nor after every few tokens.
             gc.collect()

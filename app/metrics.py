@@ -70,6 +70,23 @@ class Metrics:
         self.errors = Counter(
             "opencharacter_errors", "Errors told to clients, by kind.", labelnames=("kind",), registry=registry
         )
+        self.cuts = Counter(
+            "opencharacter_history_cuts",
+            "Histories that were cut, as planned or unplanned.",
+            labelnames=("kind",),
+            registry=registry,
+        )
+        self.prewarmed_tokens = Counter(
+            "opencharacter_prewarmed_tokens",
+            "Prompt tokens computed ahead of their turn, beside those that were cached.",
+            registry=registry,
+        )
+        self.prewarms = Counter(
+            "opencharacter_prewarms",
+            "Prompts to be read ahead of their turn, by what became of them.",
+            labelnames=("outcome",),
+            registry=registry,
+        )
         self.commits = Counter("opencharacter_sessions_committed", "Turns written to Redis.", registry=registry)
 
     def exposition(self) -> bytes:

@@ -45,6 +45,8 @@ class Settings(BaseSettings):
     """Of a character, lorebook or persona: the present one and those before it."""
     max_concurrent_requests: int = Field(1024, ge=1)
     lease_s: float = Field(15.0, ge=1)
+    prewarm_below: int = Field(8, ge=0)
+    """Prompts are read ahead of their turns while fewer turns than this run; 0: never."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @field_validator("log_level", mode="before")

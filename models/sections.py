@@ -7,6 +7,7 @@ in `compat` each piece stands where the card specifications and SillyTavern put 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+import models.stage
 from characters.calls import Context
 from characters.card import DEFAULT_USER, CharacterCard
 from characters.lore.activation import Part
@@ -16,6 +17,7 @@ from models.examples import parse_examples
 from models.lore import Layout, LoreBlock
 from models.prompt import Insertion
 from models.renderer import Role, Turn
+from models.stage import Stage
 
 OPENING = "You are {{char}}, talking with {{user}}. You stay {{char}} from the first word to the last."
 CLOSING = (
@@ -23,6 +25,7 @@ CLOSING = (
     "What {{char}} doesn't know, {{char}} doesn't make up. Mean {{user}} no harm."
 )
 EXAMPLE = "An example of how {{char}} talks:"
+RECAP = "What has happened so far, in short:"
 BEGINNING = "So much for examples. Here the conversation begins."
 
 Encode = Callable[[str], Sequence[int]]
@@ -74,7 +77,8 @@ class Scene:
     """Who talks with whom, and all that a prompt says of it beside what was said.
 
     `extra` is what a client sent as its own system message before the first turn, `instructions` what it sends since.
-    `request` asks for something else than the character's reply, behind everything that was said.
+    `request` asks for something else than the character's reply, behind everything that was said. Where several
+    characters play, `stage` says who, and `card` is the speaker's; in the head it has their names and the scene.
     `lore` is what fired; `disabled` names parts that it turns off. `context` is what macros know of the moment.
     """
 
@@ -87,6 +91,7 @@ class Scene:
     lore: Sequence[LoreBlock] = ()
     disabled: frozenset[str] = frozenset()
     layout: Layout = "cache"
+    stage: Stage | None = None
     context: Context = field(default_factory=Context)
 
     def expand(self, text: str, original: str = "") -> str:
@@ -109,6 +114,8 @@ def head_messages(scene: Scene) -> list[Message]:
     The card's `system_prompt` stands in for our opening, which it can quote as `{{original}}`. Sections that have
     nothing to say are left out.
     """
+    if scene.stage:
+        return [Message("system", tuple(_stage_head(scene, scene.stage)))]
     data, profile = scene.card.data, scene.card.profile
     user = _section(scene, "user", "About {{user}}", scene.user.persona)
     opening = "" if "system_prompt" in scene.disabled else data.system_prompt
@@ -133,8 +140,16 @@ def head_messages(scene: Scene) -> list[Message]:
     return [Message("system", tuple(head)), *_examples(scene)]
 
 
+def recap_messages(text: str) -> list[Message]:
+    """What stands behind the head for messages that history no longer holds; nothing where nothing is told of them."""
+    return [Message("system", (Block("recap", f"{RECAP}\n{text.strip()}"),))] if text.strip() else []
+
+
 def closing_messages(scene: Scene) -> list[Message]:
     """What stands among the last turns, from the top: lore that was found, notes, instructions, a request."""
+    if scene.stage:
+        blocks = tuple(_stage_closing(scene, scene.stage))
+        return [Message("system", blocks, 0)] if blocks else []
     request = _section(scene, "request", "", scene.request)
     return [*_closing(scene), *([Message("system", tuple(request), 0)] if request else [])]
 
@@ -194,10 +209,59 @@ def build_insertions(encode: Encode, scene: Scene) -> list[Insertion]:
     return [Insertion(Turn(message.role, encode(message.text)), message.depth) for message in closing_messages(scene)]
 
 
+def build_recap(encode: Encode, text: str) -> list[Turn]:
+    """`recap_messages` as turns."""
+    return [Turn(message.role, encode(message.text)) for message in recap_messages(text)]
+
+
 def read_layout(card: CharacterCard) -> Layout:
     """The layout that a card asks for in `extensions.opencharacter.layout`."""
     ours = card.data.extensions.get("opencharacter")
     return "compat" if isinstance(ours, dict) and ours.get("layout") == "compat" else "cache"
+
+
+def _stage_head(scene: Scene, stage: Stage) -> list[Block]:
+    """What all of the cast are told."""
+    return [
+        *_section(scene, "opening", "", stage.about(models.stage.OPENING)),
+        *_section(scene, "scene", "Scene", scene.card.data.scenario),
+        *_world_of("World", scene.lore_at("head")),
+        *_section(scene, "user", "About {{user}}", scene.user.persona),
+        *_section(scene, "instructions", "Instructions", scene.extra),
+        *_section(scene, "closing", "", models.stage.CLOSING),
+    ]
+
+
+def _stage_closing(scene: Scene, stage: Stage) -> list[Block]:
+    """What the speaker alone is told, in one message behind everything that was said."""
+    request = _section(scene, "request", "", scene.request or (models.stage.REQUEST if stage.speaker else ""))
+    if not stage.speaker:
+        return request
+    data, profile = scene.card.data, scene.card.profile
+    speaking = "" if "system_prompt" in scene.disabled else data.system_prompt
+    after = "" if "post_history_instructions" in scene.disabled else data.post_history_instructions
+    lore = [block for part in ("head", "history", "tail") for block in scene.lore_at(part)]
+    examples = "\n\n".join(
+        "\n".join(f"{{{{{'char' if line.role == 'assistant' else 'user'}}}}}: {line.text}" for line in example.lines)
+        for example in parse_examples(scene.card, scene.user.name)
+    )
+    return [
+        *_section(scene, "opening", "", speaking or models.stage.SPEAKING, scene.expand(models.stage.SPEAKING)),
+        *_section(scene, "persona", "Persona", scene.card.persona),
+        *_section(scene, "profile", "Character Profile", profile.lines() if profile else ""),
+        *_section(scene, "description", "Description", data.description),
+        *_section(scene, "personality", "Personality", data.personality),
+        *_section(scene, "examples", models.stage.EXAMPLES, examples),
+        *_section(scene, "motive", "What {{char}} wants", stage.motive),
+        *_section(scene, "knowledge", "What {{char}} knows and others don't", stage.knowledge),
+        *_section(scene, "whispers", "What was said to {{char}} alone", "\n".join(stage.whispers)),
+        *_world_of("World", lore),
+        *_note(scene, "depth_prompt", _depth_prompt(scene)),
+        *_note(scene, "note", scene.note),
+        *_section(scene, "instructions", "", scene.instructions),
+        *_section(scene, "post_history_instructions", "", after),
+        *request,
+    ]
 
 
 def _section(scene: Scene, name: str, title: str, text: str, original: str = "") -> list[Block]:

@@ -9,12 +9,13 @@ from app.sessions.plans import plan_reply
 from app.sessions.preparation import Setup
 from app.sessions.session import Session
 from app.sessions.turns import Turns
+from app.sessions.window import cut_by, recap_of
 from characters.lore.activation import Part
 from characters.lore.reason import Reason
 from characters.macros import is_volatile
 from models.renderer import Role
 from models.sections import Message as Piece
-from models.sections import Scene, closing_messages, head_messages
+from models.sections import Scene, closing_messages, head_messages, recap_messages
 
 # Shares of the context from on which a part is worth a word.
 LARGE_HEAD, LARGE_EXAMPLES = 0.5, 0.25
@@ -54,6 +55,7 @@ async def inspect_prompt(turns: Turns, session: Session, said: str = "") -> Insp
     try:
         prompt, _ = turns.lay_out(session, setup)
         prompt_tokens, start, warnings = len(prompt.token_ids), prompt.start, []
+        session, _ = cut_by(session, setup.history, prompt)
     except ContextLengthError as error:
         prompt_tokens, start, warnings = 0, 0, [error.message]
     head = head_messages(await _head_scene(turns, session, setup))
@@ -66,7 +68,8 @@ async def inspect_prompt(turns: Turns, session: Session, said: str = "") -> Insp
         PromptBlock(f"message {message.id}", "history", message.role, message.content, len(message.token_ids))
         for message in setup.history[start:]
     ]
-    blocks = [*head_blocks, *_placed(turns, history, closing_messages(scene))]
+    recap = _blocks(turns, recap_messages(recap_of(session, setup.history)), "history")
+    blocks = [*head_blocks, *recap, *_placed(turns, history, closing_messages(scene))]
     activation = setup.told.activation
     return Inspection(
         [block for block in blocks if block.text],

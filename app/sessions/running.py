@@ -36,6 +36,11 @@ class Running:
         if len(self._turns) >= self._most:
             raise UnavailableError(f"{self._most} requests are running: try again", code="overloaded")
 
+    @property
+    def count(self) -> int:
+        """How many run or wait for their first token."""
+        return len(self._turns)
+
     def stream_interval(self) -> int:
         """Tokens a frame: the more streams, the more of a core each frame takes and the less one token shows."""
         running = len(self._turns)

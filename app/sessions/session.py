@@ -72,6 +72,18 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class Cut:
+    """A cut of the history: the message with which prompts begin from then on, and what they tell of those before."""
+
+    window: str
+    recap: str = ""
+
+    def renamed(self, ids: Mapping[str, str]) -> "Cut | None":
+        """The same cut of copies, by the id of each message; None where this message was not copied."""
+        return replace(self, window=ids[self.window]) if self.window in ids else None
+
+
+@dataclass(frozen=True, slots=True)
 class Session:
     """One conversation, as of `version`, which counts its commits.
 
@@ -79,7 +91,8 @@ class Session:
     character's changes. `head` is what its prompts begin with; `window` is the first message that the prompt still
     holds (None: all of them), moved only when history is cut. `books` are the lorebooks beside the card's own, as they
     were when they were attached. `undo` are the tips before this one, the latest last ("" for none), `checkpoints`
-    names of messages. `seed` is what chance goes by: the id of the session that this one was forked from, if it was.
+    names of messages. `planned` is the cut that the next turn makes if it has to cut, `cut` the last one of those that
+    was made. `seed` is what chance goes by: the id of the session that this one was forked from, if it was.
     `renewed` says what of the stored session must be written anew.
     """
 
@@ -92,6 +105,8 @@ class Session:
     messages: Mapping[str, Message]
     tip: str | None
     window: str | None = None
+    cut: Cut | None = None
+    planned: Cut | None = None
     undo: Sequence[str] = ()
     checkpoints: Mapping[str, str] = field(default_factory=dict)
     seed: str = ""

@@ -155,6 +155,8 @@ def fork(session: Session, message_id: str) -> Session:
         messages={copy.id: copy for copy in copies},
         tip=ids[message_id],
         window=ids.get(session.window or ""),
+        cut=session.cut.renamed(ids) if session.cut else None,
+        planned=None,
         undo=(),
         checkpoints={name: ids[marked] for name, marked in session.checkpoints.items() if marked in ids},
         version=0,

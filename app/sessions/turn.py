@@ -7,7 +7,7 @@ can leave half of it.
 
 import logging
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 import anyio
 
 from app.errors import ApiError, EngineDownError, InvalidRequestError, UnavailableError
+from app.sessions.afterwards import Spent
 from app.sessions.plans import Plan
 from app.sessions.session import FinishReason, Message, Session, new_id
 from models.engine import Chunk, EngineDeadError, EngineError, InvalidRequest, SamplingParams, TokenLogprob
@@ -92,6 +93,8 @@ class RunningTurn:
         self.write = write
         self.version: int | None = None
         self.written: Sequence[Message] = ()
+        # What is done at the end with a reply that no session keeps. It raises nothing.
+        self.keep: Callable[[RunningTurn], Awaitable[None]] | None = None
         self._turns = turns
         self._prompt = prompt
         self._params = params
@@ -161,6 +164,8 @@ class RunningTurn:
             try:
                 if self.write is not None:
                     await self._commit(self.write)
+                elif self.keep is not None:
+                    await self.keep(self)
             finally:
                 self._turns.running.leave(self, waited=self._first is None)
                 self._log(error)
@@ -185,6 +190,8 @@ class RunningTurn:
         self.written = written
         self.version = session.version
         self._turns.metrics.commits.inc()
+        spent = Spent(self.prompt_tokens, self._turns.limit_tokens(self._params))
+        self._turns.afterwards.committed(write.session, session, spent)
 
     def _log(self, error: BaseException | None) -> None:
         now = time.perf_counter()

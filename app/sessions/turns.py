@@ -24,16 +24,19 @@ from app.errors import (
     quoted,
 )
 from app.metrics import Metrics
+from app.sessions.afterwards import Afterwards
 from app.sessions.bounds import BoundedRenderer
 from app.sessions.lore import Books, Lore, build_chat
 from app.sessions.plans import Plan, plan_another, plan_continuation, plan_impersonation, plan_reply
 from app.sessions.preparation import Preparation, Setup
+from app.sessions.reconciliation import Aside, Shown, as_written, plan_transcript
 from app.sessions.running import Running
 from app.sessions.session import Session, as_turns, build_state, known_of, new_id
 from app.sessions.shelf import Shelf
 from app.sessions.terms import Terms
 from app.sessions.tree import Change, check_room
 from app.sessions.turn import Choice, RunningTurn, SessionWrite
+from app.sessions.window import cut_by, find_start, planned_cut, recap_of
 from app.store.characters import CharacterStore
 from app.store.sessions import SessionStore
 from characters.calls import Context
@@ -41,8 +44,8 @@ from models.engine import Engine, SamplingParams
 from models.examples import Line
 from models.prompt import Prompt, PromptTooLong, build_prompt
 from models.renderer import RenderError, Turn
-from models.sections import Scene, build_head, build_insertions
-from models.transcript import build_transcript_prompt
+from models.sections import Scene, build_head, build_insertions, build_recap
+from models.transcript import NONE_KNOWN, Known, build_transcript_prompt
 from models.trials import Trials
 
 SCHEMA_CHECK_S = 5.0
@@ -60,6 +63,7 @@ class Turns:
         *,
         characters: CharacterStore,
         shelf: Shelf,
+        afterwards: Afterwards,
         reply_tokens: int,
     ) -> None:
         self.engine = engine
@@ -69,6 +73,7 @@ class Turns:
         self.sessions = sessions
         self.metrics = metrics
         self.running = running
+        self.afterwards = afterwards
         self._reply_tokens = min(reply_tokens, engine.max_model_len // 4)
         self._stop_ids = frozenset(engine.renderer.stop_token_ids)
         # A schema of ten thousand parts is seconds of Python, so they take turns beside the event loop.
@@ -77,32 +82,43 @@ class Turns:
         self.encode_fixed = lru_cache(maxsize=512)(self.renderer.encode)
 
     async def reply(
+        self, session_id: str, content: str, params: SamplingParams, terms: Terms = Terms()
+    ) -> RunningTurn:
+        """Answer a message of the user's."""
+        plan = partial(plan_reply, content=content, encode=self.renderer.encode)
+        return await self._begin(session_id, plan, params, "sessions", terms)
+
+    async def follow(
         self,
         session_id: str,
-        content: str,
+        lines: Sequence[Line],
         params: SamplingParams,
         *,
         character_id: str | None = None,
         system: Sequence[str] = (),
-        prefill: str = "",
-        endpoint: str = "sessions",
-        terms: Terms = Terms(),
+        whole: bool = False,
+        shown: Shown = as_written,
     ) -> RunningTurn:
-        """Answer a message of the user's; with `prefill`, go on from those words of the character's.
+        """Answer a transcript that its client keeps, of which the session's tree gets what is new.
 
         `character_id` must be the session's where it is given. `system` are all instructions that the client sends by
-        now: those that the session didn't begin with stand in the tail.
+        now: those that the session didn't begin with stand in the tail. The rest as of `plan_transcript`, which raises
+        Aside.
         """
 
         def plan(session: Session) -> Plan:
             if character_id not in (None, session.character_id):
+                if whole:
+                    raise Aside("character")
                 raise InvalidRequestError(
                     f"the session {quoted(session_id)} is with {session.character_id!r}, not {character_id!r}",
                     param="model",
                 )
-            return plan_reply(session, content, self.renderer.encode, system=system, prefill=prefill)
+            return plan_transcript(session, lines, self.renderer.encode, system=system, whole=whole, shown=shown)
 
-        return await self._begin(session_id, plan, params, endpoint, terms)
+        if lines[-1].role == "assistant":
+            params = _going_on(params)
+        return await self._begin(session_id, plan, params, "chat.completions", Terms())
 
     async def regenerate(self, session_id: str, params: SamplingParams, terms: Terms = Terms()) -> RunningTurn:
         """Another reply beside the last one, which is kept as its sibling."""
@@ -110,9 +126,7 @@ class Turns:
 
     async def continue_(self, session_id: str, params: SamplingParams, terms: Terms = Terms()) -> RunningTurn:
         """The last reply, going on with the token after its last one, as a sibling of it."""
-        # Its end may have been a stop token, which would follow again at once.
-        params = replace(params, min_tokens=max(params.min_tokens, 1))
-        return await self._begin(session_id, plan_continuation, params, "continue", terms)
+        return await self._begin(session_id, plan_continuation, _going_on(params), "continue", terms)
 
     async def impersonate(
         self, session_id: str, params: SamplingParams, *, begun: str = "", terms: Terms = Terms()
@@ -132,11 +146,17 @@ class Turns:
         return RunningTurn(self, prompt.token_ids, params, endpoint, started)
 
     async def answer(
-        self, scene: Scene, lines: Sequence[Line], params: SamplingParams, books: Books = ()
+        self,
+        scene: Scene,
+        lines: Sequence[Line],
+        params: SamplingParams,
+        books: Books = (),
+        *,
+        known: Known = NONE_KNOWN,
     ) -> RunningTurn:
         """Answer a transcript that the client keeps, in `scene`; what is too old for the context is left out.
 
-        `books` are the lorebooks beside the card's own.
+        `books` are the lorebooks beside the card's own, `known` the ids of lines by their places.
         """
         started = time.perf_counter()
         self._admit()
@@ -155,7 +175,8 @@ class Turns:
         inserted = build_insertions(renderer.encode, replace(scene, context=replace(now, outlets=told.outlets)))
         head = build_head(self.encode_fixed, replace(scene, context=replace(begun, outlets=told.outlets)))
         params = replace(params, ends_loops=True)
-        prompt, params = self._build(partial(build_transcript_prompt, renderer, head, lines, inserted=inserted), params)
+        build = partial(build_transcript_prompt, renderer, head, lines, inserted=inserted, known=known)
+        prompt, params = self._build(build, params)
         return RunningTurn(self, prompt.token_ids, params, "chat.completions", started)
 
     def check_length(self, *texts: str) -> None:
@@ -181,7 +202,9 @@ class Turns:
             changed = replace(session, **await make_changes(session))
             changed = await self.preparation.with_head(changed)
             self.check_opening(changed)
-            return await self.sessions.commit(changed, [], tip=changed.tip, window=changed.window, lease=turn_id)
+            changed = await self.sessions.commit(changed, [], tip=changed.tip, window=changed.window, lease=turn_id)
+            self.afterwards.changed(changed)
+            return changed
 
     async def rearrange(
         self, session_id: str, make_change: Callable[[Session], Change], terms: Terms = Terms()
@@ -194,12 +217,14 @@ class Turns:
             changed = await self.sessions.commit(
                 session, change.added, tip=change.tip, window=change.window, lease=turn_id, undo=change.undo
             )
+            self.afterwards.changed(changed)
             return changed, turn_id
 
     @asynccontextmanager
     async def _taken(self, session_id: str, terms: Terms = Terms()) -> AsyncIterator[tuple[Session, str]]:
         """The session under a lease, given back when the body fails; else whatever commits gives it back."""
         turn_id = new_id("turn")
+        self.afterwards.overtake(session_id)
         session = await self.sessions.acquire(session_id, turn_id)
         try:
             terms.check(session)
@@ -224,10 +249,12 @@ class Turns:
             check_room(session, len(setup.plan.added) + params.n)
             params = replace(params, max_tokens=params.max_tokens or self._reply_tokens, ends_loops=True)
             prompt, params = self.lay_out(session, setup, params, setup.plan.prefill_ids)
-        window = setup.history[prompt.start].id if prompt.start else None
+        cut, window = cut_by(session, setup.history, prompt)
+        if window != session.window:
+            self.metrics.cuts.labels("planned" if prompt.as_planned else "unplanned").inc()
         state = build_state(setup.told.state, setup.scene.context)
         ids = [new_id("msg") for _ in range(params.n)]
-        write = SessionWrite(session, turn_id, setup.plan, window, ids, state)
+        write = SessionWrite(cut, turn_id, setup.plan, window, ids, state)
         return RunningTurn(self, prompt.token_ids, params, endpoint, started, write)
 
     def lay_out(
@@ -240,21 +267,25 @@ class Turns:
         """The turn's prompt, and its sampling with the room that is left. Raises ContextLengthError."""
         encode, scene = self.renderer.encode, setup.scene
         turns = as_turns(setup.history) + ([Turn("assistant", prefill_ids)] if prefill_ids else [])
-        ids = [message.id for message in setup.history]
-        start = ids.index(session.window) if session.window in ids else 0
         head = session.head if scene.layout == "cache" else build_head(encode, setup.head_scene(session))
-        inserted = build_insertions(self.encode_fixed, scene)
-        return self._build(partial(build_prompt, self.renderer, head, turns, inserted=inserted, start=start), params)
+        build = partial(
+            build_prompt,
+            self.renderer,
+            [*head, *build_recap(self.encode_fixed, recap_of(session, setup.history))],
+            turns,
+            inserted=build_insertions(self.encode_fixed, scene),
+            start=find_start(session, setup.history),
+            planned=planned_cut(session, setup.history, head, self.encode_fixed),
+        )
+        return self._build(build, params)
 
     def _build(
         self, build: Callable[..., Prompt], params: SamplingParams, *, reply_tokens: int | None = None
     ) -> tuple[Prompt, SamplingParams]:
         """The prompt of at most `limit_tokens`, which `build` gets, and the reply's length beside it."""
         context = self.engine.max_model_len
-        # A request that asks for more than half of the context gets what is left.
-        reply = reply_tokens or min(params.max_tokens or self._reply_tokens, context // 2)
         try:
-            prompt = build(limit_tokens=context - reply)
+            prompt = build(limit_tokens=context - reply_tokens if reply_tokens else self.limit_tokens(params))
         except PromptTooLong as error:
             raise ContextLengthError(str(error), param="messages") from error
         except RenderError as error:
@@ -262,6 +293,12 @@ class Turns:
         room = context - len(prompt.token_ids)
         longest = min(params.max_tokens or room, room)
         return prompt, replace(params, max_tokens=longest, stream_interval=self.running.stream_interval())
+
+    def limit_tokens(self, params: SamplingParams) -> int:
+        """How many tokens a prompt may have beside its reply."""
+        context = self.engine.max_model_len
+        # A request that asks for more than half of the context gets what is left.
+        return context - min(params.max_tokens or self._reply_tokens, context // 2)
 
     def _admit(self) -> None:
         if self.engine.error() is not None:
@@ -279,3 +316,8 @@ class Turns:
             ids = ids[:-1]
         renderer = self.engine.renderer
         return ids if renderer.decode(ids) == choice.content else renderer.encode(choice.content)
+
+
+def _going_on(params: SamplingParams) -> SamplingParams:
+    """For a reply that is continued: its end may have been a stop token, which would follow again at once."""
+    return replace(params, min_tokens=max(params.min_tokens, 1))

@@ -15,7 +15,7 @@ import orjson
 from redis.asyncio import Redis
 
 from app.errors import ConflictError, NotFoundError, SessionBusyError, quoted
-from app.sessions.session import Message, Session, new_id
+from app.sessions.session import Cut, Message, Session, new_id
 from app.store.connection import Replies, redis_errors
 from app.store.scripts import load_script
 from characters.card import CharacterCard
@@ -60,6 +60,7 @@ class SessionStore:
         self._commit = redis.register_script(load_script("commit"))
         self._release = redis.register_script(load_script("release"))
         self._renew = redis.register_script(load_script("renew"))
+        self._plan = redis.register_script(load_script("plan"))
 
     async def create(self, session: Session) -> Session:
         """Write a new session, as version 1. Raises ConflictError when the id is taken."""
@@ -124,6 +125,13 @@ class SessionStore:
         if outcome == b"conflict":
             raise ConflictError(f"the session {session.id!r} has moved on since version {session.version}")
         return changed
+
+    async def plan(self, session: Session, planned: Cut) -> bool:
+        """Keep the cut that was planned for the next turn; False where the session has moved on, or is gone."""
+        keys = [_key(session.id, "meta")]
+        async with redis_errors():
+            outcome = await self._plan(keys=keys, args=[session.version, repr(session.created), _dump_cut(planned)])
+        return bool(outcome == b"ok")
 
     async def release(self, session_id: str, lease: str) -> None:
         """Give the session back without a commit."""
@@ -197,6 +205,8 @@ def _moved(session: Session) -> dict[str, str | bytes]:
         "tip": session.tip or "",
         "window": session.window or "",
         "undo": orjson.dumps(session.undo),
+        "cut": _dump_cut(session.cut),
+        "planned": _dump_cut(session.planned),
         "updated": repr(session.updated),
     }
 
@@ -231,6 +241,8 @@ def _load(
         tip=meta[b"tip"].decode() or None,
         window=meta[b"window"].decode() or None,
         undo=tuple(orjson.loads(meta.get(b"undo", b"[]"))),
+        cut=_load_cut(meta.get(b"cut", b"")),
+        planned=_load_cut(meta.get(b"planned", b"")),
         extra=meta[b"extra"].decode(),
         books=_load_books(meta.get(b"books", b"[]")),
         **_load_settings(meta.get(b"settings", b"{}")),
@@ -250,6 +262,14 @@ def _load_head(token_ids: list[int], turns: bytes | None) -> list[Turn]:
         head.append(Turn(role, token_ids[start : start + length]))
         start += length
     return head
+
+
+def _dump_cut(cut: Cut | None) -> bytes:
+    return orjson.dumps([cut.window, cut.recap]) if cut else b""
+
+
+def _load_cut(raw: bytes) -> Cut | None:
+    return Cut(*orjson.loads(raw)) if raw else None
 
 
 def _load_settings(raw: bytes) -> dict[str, Any]:

@@ -96,6 +96,7 @@ async def create_session(
     session = await turns.preparation.with_head(session)
     turns.check_opening(session)
     session = await sessions.create(session)
+    turns.afterwards.opened(session)
     messages = [message.to_wire() for message in session.branch()]
     wire = session.to_wire() | {"messages": messages}
     return JSONResponse(wire, 201, {"location": f"/sessions/{session.id}"})

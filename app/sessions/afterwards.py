@@ -1,0 +1,188 @@
+"""What is done for a session between its turns, while its user reads: the next cut is planned, its prompt read ahead.
+
+All of it happens in tasks that no turn waits for. What fails or comes too late is left: the next turn then cuts and
+reads by itself. The next turn ends what is being read ahead; what is being remembered goes on to its end.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import anyio
+import anyio.to_thread
+
+from app.sessions.session import Cut, Message, Session, as_turns
+from app.sessions.warming import Warming
+from app.sessions.window import find_start, recap_of, told_until
+from app.store.sessions import SessionStore
+from models.cut import plan_cut
+from models.prompt import build_prefix
+from models.renderer import Renderer, Turn
+from models.sections import build_recap, read_layout
+
+logger = logging.getLogger(__name__)
+
+# Nobody who reads answers sooner; a program that does isn't held up by what is read ahead.
+PAUSE_S = 0.1
+# Of what fits into a prompt: how much is in it before anybody thinks of a cut.
+FULL_SHARE = 0.5
+# Of the context that what is told of earlier messages may take.
+RECAP_SHARE = 1 / 16
+
+# Stores what is worth remembering of messages that leave the prompt, and returns what is to be told of them. Done twice
+# for the same messages, it is done once.
+Remember = Callable[[Session, Sequence[Message]], Awaitable[str]]
+# What is done for a session; its next turn cancels what is done under the scope.
+Work = Callable[[anyio.CancelScope], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """A turn's prompt in tokens, and how many fit into one beside the reply."""
+
+    prompt_tokens: int
+    limit_tokens: int
+
+
+class Afterwards:
+    """The work between turns, of all sessions on one server. Its methods return at once and never raise."""
+
+    def __init__(
+        self,
+        renderer: Renderer,
+        sessions: SessionStore,
+        warming: Warming,
+        *,
+        max_model_len: int,
+        remember: Remember | None = None,
+    ) -> None:
+        self._renderer = renderer
+        self._sessions = sessions
+        self._warming = warming
+        self._recap_tokens = int(max_model_len * RECAP_SHARE)
+        self.remember = remember
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._ahead: dict[str, anyio.CancelScope] = {}
+
+    def opened(self, session: Session) -> None:
+        """A session was opened: its head is read, unless it was lately."""
+        if self._warming.has_room() and not self._warming.note(session.head):
+            self._start(session.id, partial(self._warm, session, pause_s=0))
+
+    def changed(self, session: Session) -> None:
+        """What its prompts begin with has changed, without a turn."""
+        self._start(session.id, partial(self._warm, session, pause_s=PAUSE_S))
+
+    def committed(self, before: Session, session: Session, spent: Spent) -> None:
+        """A turn was committed, `before` it the session was that one."""
+        self._warming.note(session.head)
+        self._start(session.id, partial(self._follow, before, session, spent))
+
+    def overtake(self, session_id: str) -> None:
+        """The session's next turn begins: nothing needs to be read ahead of it any more."""
+        if scope := self._ahead.pop(session_id, None):
+            scope.cancel()
+
+    async def close(self) -> None:
+        """End everything that is still being done."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _start(self, session_id: str, work: Work) -> None:
+        self.overtake(session_id)
+        scope = self._ahead[session_id] = anyio.CancelScope()
+        earlier = self._tasks.get(session_id)
+        task = self._tasks[session_id] = asyncio.create_task(self._run(session_id, scope, work, earlier))
+        task.add_done_callback(partial(self._forget, session_id, scope))
+
+    async def _run(
+        self, session_id: str, scope: anyio.CancelScope, work: Work, earlier: asyncio.Task[None] | None
+    ) -> None:
+        if earlier is not None:
+            await asyncio.wait([earlier])
+        try:
+            await work(scope)
+        except Exception as error:  # whatever it is, no turn depends on it
+            logger.warning("nothing was prepared for the next turn of session %s", session_id, exc_info=error)
+
+    def _forget(self, session_id: str, scope: anyio.CancelScope, task: asyncio.Task[None]) -> None:
+        if self._tasks.get(session_id) is task:
+            del self._tasks[session_id]
+        if self._ahead.get(session_id) is scope:
+            del self._ahead[session_id]
+
+    async def _follow(self, before: Session, session: Session, spent: Spent, scope: anyio.CancelScope) -> None:
+        history = session.branch()
+        start = find_start(session, history)
+        if session.window != before.window and start > told_until(session, history):
+            # It was cut before anything was planned: what is told of it comes with the next cut.
+            await self._recall(session, history[told_until(session, history) : start])
+        planned = await self._plan(session, history, spent)
+        if planned is not None and planned != session.planned:
+            if not await self._sessions.plan(session, planned):
+                return
+            session = replace(session, planned=planned)
+        await self._warm(session, scope, due=planned is not None)
+
+    async def _plan(self, session: Session, history: Sequence[Message], spent: Spent) -> Cut | None:
+        """The cut that the next turn may have to make; None when it won't."""
+        if spent.prompt_tokens < spent.limit_tokens * FULL_SHARE:
+            return None
+        start, turns = find_start(session, history), as_turns(history)
+        head = self._told(session.head, recap_of(session, history))
+        # What this turn's prompt held beside head and history; the reply wasn't in it.
+        beside_tokens = spent.prompt_tokens - len(self._renderer.render([*head, *turns[start:-1]]))
+        ids = {message.id: index for index, message in enumerate(history)}
+        find = partial(
+            plan_cut,
+            self._renderer,
+            head,
+            turns,
+            beside_tokens=max(0, beside_tokens),
+            limit_tokens=spent.limit_tokens,
+            start=start,
+            planned=ids.get(session.planned.window) if session.planned else None,
+        )
+        cut = await anyio.to_thread.run_sync(find)
+        if cut is None:
+            return None
+        if session.planned and session.planned.window == history[cut].id:
+            return session.planned
+        recap = await self._recall(session, history[told_until(session, history) : cut])
+        return Cut(history[cut].id, recap or recap_of(session, history))
+
+    async def _recall(self, session: Session, leaving: Sequence[Message]) -> str:
+        """What is to be told of the messages that leave the prompt; "" where nothing is remembered."""
+        recap = await self.remember(session, leaving) if self.remember else ""
+        ids = self._renderer.encode(recap)
+        if len(ids) <= self._recap_tokens:
+            return recap
+        return self._renderer.decode(ids[: self._recap_tokens]).rstrip("\ufffd")
+
+    async def _warm(
+        self, session: Session, scope: anyio.CancelScope, *, pause_s: float = PAUSE_S, due: bool = False
+    ) -> None:
+        """Read what the next prompt begins with; where a cut may be `due`, first what it will begin with after that."""
+        # Under `compat` nothing stays in its place.
+        if read_layout(session.card) == "compat" or not self._warming.has_room():
+            return
+        with scope:
+            await anyio.sleep(pause_s)
+            for prefix in self._prefixes(session, due=due):
+                await self._warming.warm(prefix)
+
+    def _prefixes(self, session: Session, *, due: bool) -> list[list[int]]:
+        history = session.branch()
+        begins = [(find_start(session, history), recap_of(session, history))]
+        if due and session.planned:
+            start = next(index for index, message in enumerate(history) if message.id == session.planned.window)
+            begins.insert(0, (start, session.planned.recap))
+        turns = as_turns(history)
+        return [build_prefix(self._renderer, self._told(session.head, recap), turns[at:]) for at, recap in begins]
+
+    def _told(self, head: Sequence[Turn], recap: str) -> list[Turn]:
+        return [*head, *build_recap(self._renderer.encode, recap)]

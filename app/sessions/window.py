@@ -1,0 +1,53 @@
+"""What of a session's branch its prompts hold: where history begins, and what is told of what came before. Pure."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from app.sessions.session import Cut, Message, Session
+from models.prompt import PlannedCut, Prompt
+from models.renderer import Turn
+from models.sections import build_recap
+
+Encode = Callable[[str], Sequence[int]]
+
+
+def find_start(session: Session, history: Sequence[Message]) -> int:
+    """The index of the message with which the prompt of `history` begins, as far as cuts are made by now."""
+    ids = {message.id: index for index, message in enumerate(history)}
+    windows = (session.window, session.cut.window if session.cut else None)
+    return next((ids[window] for window in windows if window in ids), 0)
+
+
+def told_until(session: Session, history: Sequence[Message]) -> int:
+    """How many messages of `history` are told of behind the head."""
+    return _place(session.cut, history) or 0
+
+
+def recap_of(session: Session, history: Sequence[Message]) -> str:
+    """What is told of messages that the prompt no longer holds; "" on a branch that doesn't go through the cut."""
+    return session.cut.recap if session.cut and _place(session.cut, history) is not None else ""
+
+
+def planned_cut(
+    session: Session, history: Sequence[Message], head: Sequence[Turn], encode: Encode
+) -> PlannedCut | None:
+    """The cut that was planned for `history`, made behind `head`; None where there is none on this branch."""
+    start = _place(session.planned, history)
+    if session.planned is None or start is None:
+        return None
+    return PlannedCut(start, [*head, *build_recap(encode, session.planned.recap)])
+
+
+def cut_by(session: Session, history: Sequence[Message], prompt: Prompt) -> tuple[Session, str | None]:
+    """The session as the turn of `prompt` leaves it, and the first message that its prompts hold from then on."""
+    window = history[prompt.start].id if prompt.start else None
+    if prompt.as_planned:
+        session = replace(session, cut=session.planned, planned=None)
+    elif window != session.window:
+        session = replace(session, planned=None)
+    return session, window
+
+
+def _place(cut: Cut | None, history: Sequence[Message]) -> int | None:
+    ids = (index for index, message in enumerate(history) if cut and message.id == cut.window)
+    return next(ids, None)
