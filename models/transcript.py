@@ -1,12 +1,14 @@
 """The prompt of a transcript that its client keeps, and sends whole with each request: where to cut it.
 
-Nothing is known of earlier requests, so a cut made anew would slide with each message, and every time throw the
-engine's cache away. It is anchored in the text instead.
+Of earlier requests at most the ids of replies are known, so a cut made anew would slide with each message, and every
+time throw the engine's cache away. It is anchored in the text instead.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
 from itertools import accumulate
+from types import MappingProxyType
 
 from models.examples import Line
 from models.prompt import KEEP_SHARE, Insertion, Layout, Prompt, count_tokens
@@ -15,6 +17,20 @@ from models.renderer import Renderer, Turn
 # What a cut leaves of history's room at least, where the turns are short enough.
 LEAST_SHARE = 0.5
 HALVINGS = 6
+# The ids of lines by their places, where they are known.
+Known = Mapping[int, Sequence[int]]
+NONE_KNOWN: Known = MappingProxyType({})
+
+
+def digest_lines(scope: str, lines: Sequence[Line]) -> list[str]:
+    """For each line, a digest of `scope` and of all that was said up to it: who said it, and the trimmed text."""
+    digests: list[str] = []
+    before = scope
+    for line in lines:
+        text = line.text.replace("\r\n", "\n").strip()
+        before = blake2b(f"{before}\0{line.role}\0{text}".encode(), digest_size=16).hexdigest()
+        digests.append(before)
+    return digests
 
 
 def build_transcript_prompt(
@@ -23,9 +39,10 @@ def build_transcript_prompt(
     lines: Sequence[Line],
     *,
     inserted: Sequence[Insertion] = (),
+    known: Known = NONE_KNOWN,
     limit_tokens: int,
 ) -> Prompt:
-    """Prompt ids for the next reply: head and lines, with what is inserted among them.
+    """Prompt ids for the next reply: head and lines, with what is inserted among them; `known` ids as they are.
 
     When that exceeds `limit_tokens`, history begins with the first line of the user's past a multiple of a block, in
     bytes from the transcript's beginning. A block is as long as what a session's cut takes out, going by the head's
@@ -34,7 +51,7 @@ def build_transcript_prompt(
 
     Raises PromptTooLong when head, insertions and the last exchange alone don't fit.
     """
-    turns = _encode_latest(renderer, lines, limit_tokens)
+    turns = _encode_latest(renderer, lines, known, limit_tokens)
     skipped = len(lines) - len(turns)
     layout = Layout(renderer, head, turns, inserted)
     if not skipped and len(ids := layout.render(0)) <= limit_tokens:
@@ -66,7 +83,7 @@ def _anchor(lines: Sequence[Line], fitting: Sequence[int], block_bytes: float) -
     return fitting[0]
 
 
-def _encode_latest(renderer: Renderer, lines: Sequence[Line], limit_tokens: int) -> list[Turn]:
+def _encode_latest(renderer: Renderer, lines: Sequence[Line], known: Known, limit_tokens: int) -> list[Turn]:
     """The last lines as turns: those of which a prompt could hold some, and the last exchange in any case."""
     last_user = max((index for index, line in enumerate(lines) if line.role == "user"), default=len(lines))
     turns: list[Turn] = []
@@ -74,6 +91,6 @@ def _encode_latest(renderer: Renderer, lines: Sequence[Line], limit_tokens: int)
     for index, line in reversed(list(enumerate(lines))):
         if tokens > limit_tokens and index < last_user:
             break
-        turns.insert(0, Turn(line.role, renderer.encode(line.text)))
+        turns.insert(0, Turn(line.role, known.get(index) or renderer.encode(line.text)))
         tokens += len(turns[0].token_ids)
     return turns

@@ -15,6 +15,7 @@ from app.store.characters import CharacterStore
 from app.store.lorebooks import LorebookStore
 from app.store.personas import PersonaStore
 from app.store.sessions import SessionStore
+from app.store.transcripts import TranscriptStore
 from app.worker.pool import Worker
 
 
@@ -52,6 +53,11 @@ async def _sessions(request: Request) -> SessionStore:
     return sessions
 
 
+async def _transcripts(request: Request) -> TranscriptStore:
+    transcripts: TranscriptStore = request.app.state.transcripts
+    return transcripts
+
+
 async def _worker(request: Request) -> Worker:
     worker: Worker = request.app.state.worker
     return worker
@@ -69,5 +75,6 @@ LorebooksDep = Annotated[LorebookStore, Depends(open_lorebooks)]
 PersonasDep = Annotated[PersonaStore, Depends(open_personas)]
 ShelfDep = Annotated[Shelf, Depends(_shelf)]
 SessionsDep = Annotated[SessionStore, Depends(_sessions)]
+TranscriptsDep = Annotated[TranscriptStore, Depends(_transcripts)]
 WorkerDep = Annotated[Worker, Depends(_worker)]
 MetricsDep = Annotated[Metrics, Depends(_metrics)]

@@ -1,0 +1,38 @@
+"""Which session a chat completion belongs to, by what clients send to name their chats."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from app.errors import InvalidRequestError
+
+SESSION_ID = re.compile(r"[A-Za-z0-9._:@-]{1,128}")
+
+
+@dataclass(frozen=True, slots=True)
+class SessionKey:
+    """A session's id. The clients of a `front_end` send whole transcripts alone, under the id of a chat of theirs."""
+
+    id: str
+    front_end: bool = False
+
+
+def find_key(session_header: str | None, chat_header: str | None, metadata: Any, session_id: Any) -> SessionKey | None:
+    """The session that a request names: in X-Session-Id, X-OpenWebUI-Chat-Id, `metadata.chat_id` or `session_id`.
+
+    The first of these counts that isn't empty. Raises InvalidRequestError where it can't be an id.
+    """
+    chat_id = metadata.get("chat_id") if isinstance(metadata, dict) else None
+    named = [
+        ("X-Session-Id", session_header, False),
+        ("X-OpenWebUI-Chat-Id", chat_header, True),
+        ("metadata.chat_id", chat_id, True),
+        ("session_id", session_id, False),
+    ]
+    for name, value, front_end in named:
+        if value in (None, ""):
+            continue
+        if not isinstance(value, str) or not SESSION_ID.fullmatch(value):
+            raise InvalidRequestError(f"{name} has 1 to 128 letters, digits and ._:@- characters", param=name)
+        return SessionKey(value, front_end)
+    return None
