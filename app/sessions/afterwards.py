@@ -13,7 +13,7 @@ from functools import partial
 import anyio
 import anyio.to_thread
 
-from app.sessions.session import Cut, Message, Session, as_turns
+from app.sessions.session import Cut, Message, Session
 from app.sessions.warming import Warming
 from app.sessions.window import find_start, recap_of, told_until
 from app.store.sessions import SessionStore
@@ -61,6 +61,7 @@ class Afterwards:
         self._renderer = renderer
         self._sessions = sessions
         self._warming = warming
+        self.pause_s = PAUSE_S
         self._recap_tokens = int(max_model_len * RECAP_SHARE)
         self.remember = remember
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -69,11 +70,11 @@ class Afterwards:
     def opened(self, session: Session) -> None:
         """A session was opened: its head is read, unless it was lately."""
         if self._warming.has_room() and not self._warming.note(session.head):
-            self._start(session.id, partial(self._warm, session, pause_s=0))
+            self._start(session.id, partial(self._warm, session, pause_s=0.0))
 
     def changed(self, session: Session) -> None:
         """What its prompts begin with has changed, without a turn."""
-        self._start(session.id, partial(self._warm, session, pause_s=PAUSE_S))
+        self._start(session.id, partial(self._warm, session, pause_s=self.pause_s))
 
     def committed(self, before: Session, session: Session, spent: Spent) -> None:
         """A turn was committed, `before` it the session was that one."""
@@ -84,6 +85,11 @@ class Afterwards:
         """The session's next turn begins: nothing needs to be read ahead of it any more."""
         if scope := self._ahead.pop(session_id, None):
             scope.cancel()
+
+    @property
+    def pending(self) -> int:
+        """How many sessions something is being done for."""
+        return len(self._tasks)
 
     async def close(self) -> None:
         """End everything that is still being done."""
@@ -116,7 +122,7 @@ class Afterwards:
             del self._ahead[session_id]
 
     async def _follow(self, before: Session, session: Session, spent: Spent, scope: anyio.CancelScope) -> None:
-        history = session.branch()
+        history = session.shared(session.branch())
         start = find_start(session, history)
         if session.window != before.window and start > told_until(session, history):
             # It was cut before anything was planned: what is told of it comes with the next cut.
@@ -126,13 +132,13 @@ class Afterwards:
             if not await self._sessions.plan(session, planned):
                 return
             session = replace(session, planned=planned)
-        await self._warm(session, scope, due=planned is not None)
+        await self._warm(session, scope, pause_s=self.pause_s, due=planned is not None)
 
     async def _plan(self, session: Session, history: Sequence[Message], spent: Spent) -> Cut | None:
         """The cut that the next turn may have to make; None when it won't."""
         if spent.prompt_tokens < spent.limit_tokens * FULL_SHARE:
             return None
-        start, turns = find_start(session, history), as_turns(history)
+        start, turns = find_start(session, history), session.as_turns(history, self._renderer.encode)
         head = self._told(session.head, recap_of(session, history))
         # What this turn's prompt held beside head and history; the reply wasn't in it.
         beside_tokens = spent.prompt_tokens - len(self._renderer.render([*head, *turns[start:-1]]))
@@ -163,9 +169,7 @@ class Afterwards:
             return recap
         return self._renderer.decode(ids[: self._recap_tokens]).rstrip("\ufffd")
 
-    async def _warm(
-        self, session: Session, scope: anyio.CancelScope, *, pause_s: float = PAUSE_S, due: bool = False
-    ) -> None:
+    async def _warm(self, session: Session, scope: anyio.CancelScope, *, pause_s: float, due: bool = False) -> None:
         """Read what the next prompt begins with; where a cut may be `due`, first what it will begin with after that."""
         # Under `compat` nothing stays in its place.
         if read_layout(session.card) == "compat" or not self._warming.has_room():
@@ -176,12 +180,12 @@ class Afterwards:
                 await self._warming.warm(prefix)
 
     def _prefixes(self, session: Session, *, due: bool) -> list[list[int]]:
-        history = session.branch()
+        history = session.shared(session.branch())
         begins = [(find_start(session, history), recap_of(session, history))]
         if due and session.planned:
             start = next(index for index, message in enumerate(history) if message.id == session.planned.window)
             begins.insert(0, (start, session.planned.recap))
-        turns = as_turns(history)
+        turns = session.as_turns(history, self._renderer.encode)
         return [build_prefix(self._renderer, self._told(session.head, recap), turns[at:]) for at, recap in begins]
 
     def _told(self, head: Sequence[Turn], recap: str) -> list[Turn]:
