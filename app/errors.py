@@ -7,7 +7,11 @@ ApiError                    500  server_error
 ├── AuthenticationError     401  authentication_error
 ├── NotFoundError           404  not_found_error
 ├── ConflictError           409  conflict_error, not to be retried as it is
-│   └── SessionBusyError         code session_busy
+│   ├── SessionBusyError         code session_busy
+│   ├── IdempotencyBusyError     code idempotency_in_progress, Retry-After
+│   └── IdempotencyLostError     code idempotency_result_too_large
+├── IdempotencyMismatchError
+│                           422  code idempotency_key_reused
 ├── PreconditionError       412  the ETag in If-Match is not the current one
 └── UnavailableError        503  service_unavailable, Retry-After
     └── EngineDownError          code engine_dead
@@ -94,6 +98,22 @@ class ConflictError(ApiError):
 
 class SessionBusyError(ConflictError):
     code = "session_busy"
+
+
+class IdempotencyBusyError(ConflictError):
+    code = "idempotency_in_progress"
+    # Whoever sends it again gets what the one under way comes to.
+    headers = MappingProxyType({"retry-after": "1", "x-should-retry": "true"})
+
+
+class IdempotencyLostError(ConflictError):
+    code = "idempotency_result_too_large"
+
+
+class IdempotencyMismatchError(ApiError):
+    status = 422
+    type = "invalid_request_error"
+    code = "idempotency_key_reused"
 
 
 class PreconditionError(ApiError):

@@ -10,10 +10,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from fastapi import FastAPI
 
 from app.api.http import failure
+from app.api.http.idempotency import Idempotency
 from app.api.routers import all_routers
 from app.metrics import Metrics
 from app.security import ApiKeys, LocalOnly
 from app.sessions.afterwards import Afterwards
+from app.sessions.bounds import BoundedRenderer
+from app.sessions.memory import Memory, Recall
+from app.sessions.notes import Notes
 from app.sessions.running import Running
 from app.sessions.shelf import Shelf
 from app.sessions.turns import Turns
@@ -22,18 +26,23 @@ from app.settings import Settings
 from app.store.characters import CharacterStore
 from app.store.connection import connect
 from app.store.embedded import embedded_redis
+from app.store.idempotency import Claims
 from app.store.lorebooks import LorebookStore
+from app.store.memories import MemoryStore
 from app.store.personas import PersonaStore
 from app.store.sessions import SessionStore
 from app.store.transcripts import TranscriptStore
 from app.worker.pool import Worker
 from characters.library import load_library
+from models.embedding import Embedder, EmbeddingError, RemoteEmbedder, has_local_embedder, open_local_embedder
 from models.engine import Engine
+from models.memory.ranking import Weights
 from models.vllm_engine import open_vllm_engine
 
 logger = logging.getLogger(__name__)
 
 DRAIN_S = 10.0
+DAY_S = 86400.0
 # New objects until a collection; a streamed token makes dozens. Measured at 64 streams: 5 % of the API's CPU.
 GC_THRESHOLD = 50_000
 
@@ -50,6 +59,44 @@ async def open_engine(settings: Settings) -> Engine:
         gpu_memory_utilization=settings.gpu_memory_utilization,
         load_format=settings.load_format,
         cpu_kv_cache_gib=settings.cpu_kv_cache_gib,
+    )
+
+
+async def open_embedder(settings: Settings) -> Embedder | None:
+    """The embedding model that the settings name; None where memories are found by their words.
+
+    Raises EmbeddingError where one is asked for that can't be loaded.
+    """
+    if settings.embeddings.startswith("http"):
+        key = settings.embedding_api_key
+        return RemoteEmbedder(settings.embeddings, settings.embedding_model, key.get_secret_value() if key else None)
+    if settings.embeddings == "off" or (settings.embeddings == "auto" and not has_local_embedder()):
+        return None
+    try:
+        return await open_local_embedder(settings.embedding_model)
+    except EmbeddingError as error:
+        if settings.embeddings == "local":
+            raise
+        logger.warning("memories are found by their words alone: %s", error)
+        return None
+
+
+def build_memory(settings: Settings, store: MemoryStore, engine: Engine, embedder: Embedder | None) -> Memory:
+    """What sessions remember, and how it comes back."""
+    weights = Weights(
+        settings.memory_meaning,
+        settings.memory_mood,
+        settings.memory_recency,
+        settings.memory_half_life_days * DAY_S,
+        settings.memory_least,
+    )
+    return Memory(
+        store,
+        BoundedRenderer(engine.renderer, engine.max_model_len).count_tokens,
+        engine.max_model_len,
+        embedder=embedder,
+        notes=Notes(engine) if settings.memory_notes else None,
+        recall=Recall(settings.memory_most, settings.memory_tokens, weights),
     )
 
 
@@ -79,11 +126,16 @@ def create_app(settings: Settings, open_engine: OpenEngine = open_engine) -> Fas
                 most=settings.max_concurrent_requests,
                 stream_interval=settings.stream_interval,
             )
+            embedder = await open_embedder(settings)
+            if embedder is not None:
+                stack.push_async_callback(embedder.close)
+            memory = build_memory(settings, MemoryStore(redis), engine, embedder)
             afterwards = Afterwards(
                 engine.renderer,
                 sessions,
                 Warming(engine, running, app.state.metrics, below=settings.prewarm_below),
                 max_model_len=engine.max_model_len,
+                remember=memory.remember,
             )
             lorebooks = LorebookStore(redis, most_versions=most)
             personas = PersonaStore(redis, most_versions=most)
@@ -95,14 +147,19 @@ def create_app(settings: Settings, open_engine: OpenEngine = open_engine) -> Fas
                 characters=store,
                 shelf=Shelf(lorebooks, personas),
                 afterwards=afterwards,
+                memory=memory,
                 reply_tokens=settings.reply_tokens,
             )
+            app.state.claims = Claims(redis, settings.lease_s)
+            stack.callback(asyncio.create_task(app.state.claims.keep(settings.lease_s / 3)).cancel)
             app.state.worker = Worker()
             stack.callback(asyncio.create_task(running.keep_leases(settings.lease_s / 3)).cancel)
+            stack.push_async_callback(memory.close)
             stack.push_async_callback(afterwards.close)
             stack.push_async_callback(running.drain, DRAIN_S)
             app.state.lorebooks, app.state.personas = lorebooks, personas
             app.state.transcripts = TranscriptStore(redis)
+            app.state.memory = memory
             app.state.redis, app.state.characters, app.state.turns = redis, store, turns
             # What start-up has made stays: the collector needn't look at it again, nor after every few tokens.
             gc.collect()
@@ -119,6 +176,7 @@ def create_app(settings: Settings, open_engine: OpenEngine = open_engine) -> Fas
     failure.install(app, app.state.respond)
     for router in all_routers():
         app.include_router(router)
+    app.add_middleware(Idempotency)
     if settings.api_keys:
         app.add_middleware(ApiKeys, keys=settings.api_keys)
     else:

@@ -34,9 +34,7 @@ class ApiKeys:
         await scope["app"].state.respond(error)(scope, receive, send)
 
     def _known(self, headers: Headers) -> bool:
-        scheme, _, token = headers.get("authorization", "").partition(" ")
-        given = token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
-        digest = _digest(given)
+        digest = _digest(given_key(headers))
         return any(hmac.compare_digest(digest, known) for known in self._digests)
 
 
@@ -68,6 +66,12 @@ def _is_local(url: str) -> bool:
         return is_loopback(urlsplit(url).hostname or "")
     except ValueError:
         return False
+
+
+def given_key(headers: Headers) -> str:
+    """The API key that a request brings, known or not; empty for none."""
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
 
 
 def new_key() -> str:

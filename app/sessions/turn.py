@@ -18,6 +18,7 @@ import anyio
 from app.errors import ApiError, EngineDownError, InvalidRequestError, UnavailableError
 from app.sessions.afterwards import Spent
 from app.sessions.plans import Plan
+from app.sessions.receipts import Receipt
 from app.sessions.session import FinishReason, Message, Session, new_id
 from models.engine import Chunk, EngineDeadError, EngineError, InvalidRequest, SamplingParams, TokenLogprob
 
@@ -51,6 +52,7 @@ class SessionWrite:
     window: str | None
     message_ids: Sequence[str]
     state: Mapping[str, Any] | None = None
+    operation: str | None = None
 
     @property
     def message_id(self) -> str:
@@ -185,13 +187,34 @@ class RunningTurn:
             if write.is_worth_keeping(choice)
         ]
         session = await self._turns.sessions.commit(
-            write.session, [*write.plan.added, *written], tip=written[0].id, window=write.window, lease=write.turn_id
+            write.session,
+            [*write.plan.added, *written],
+            tip=written[0].id,
+            window=write.window,
+            lease=write.turn_id,
+            receipt=self._build_receipt(write, [message.id for message in written]),
         )
         self.written = written
         self.version = session.version
         self._turns.metrics.commits.inc()
         spent = Spent(self.prompt_tokens, self._turns.limit_tokens(self._params))
         self._turns.afterwards.committed(write.session, session, spent)
+
+    def _build_receipt(self, write: SessionWrite, message_ids: Sequence[str]) -> Receipt | None:
+        """What an operation that has a name is told by when it is done again."""
+        if write.operation is None:
+            return None
+        return Receipt(
+            write.operation,
+            write.turn_id,
+            write.session.version + 1,
+            message_ids[0],
+            message_ids,
+            begun=len(write.plan.prefill),
+            prompt_tokens=self.prompt_tokens,
+            cached_tokens=self.cached_tokens,
+            completion_tokens=self.completion_tokens,
+        )
 
     def _log(self, error: BaseException | None) -> None:
         now = time.perf_counter()

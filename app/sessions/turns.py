@@ -29,6 +29,8 @@ from app.sessions.bounds import BoundedRenderer
 from app.sessions.lore import Books, Lore, build_chat
 from app.sessions.plans import Plan, plan_another, plan_continuation, plan_impersonation, plan_reply
 from app.sessions.preparation import Preparation, Setup
+from app.sessions.recalled import RecalledTurn
+from app.sessions.receipts import DoneBefore, Receipt, current_operation
 from app.sessions.reconciliation import Aside, Shown, as_written, plan_transcript
 from app.sessions.running import Running
 from app.sessions.session import Session, as_turns, build_state, known_of, new_id
@@ -210,23 +212,42 @@ class Turns:
         self, session_id: str, make_change: Callable[[Session], Change], terms: Terms = Terms()
     ) -> tuple[Session, str]:
         """Change the session's tree between two turns; returns it and the turn's id. Raises SessionBusyError in one."""
-        async with self._taken(session_id, terms) as (session, turn_id):
-            change = make_change(session)
-            if change.checkpoints is not None:
-                session = replace(session, checkpoints=change.checkpoints).rewritten()
-            changed = await self.sessions.commit(
-                session, change.added, tip=change.tip, window=change.window, lease=turn_id, undo=change.undo
-            )
-            self.afterwards.changed(changed)
-            return changed, turn_id
+        try:
+            async with self._taken(session_id, terms) as (session, turn_id):
+                return await self._rearrange(session, turn_id, make_change(session)), turn_id
+        except DoneBefore as done:
+            session, receipt = await self.sessions.get(session_id), done.receipt
+            return replace(session, version=receipt.version, tip=receipt.tip), receipt.turn_id
+
+    async def _rearrange(self, session: Session, turn_id: str, change: Change) -> Session:
+        if change.checkpoints is not None:
+            session = replace(session, checkpoints=change.checkpoints).rewritten()
+        operation = current_operation()
+        changed = await self.sessions.commit(
+            session,
+            change.added,
+            tip=change.tip,
+            window=change.window,
+            lease=turn_id,
+            undo=change.undo,
+            receipt=Receipt(operation, turn_id, session.version + 1, change.tip) if operation else None,
+        )
+        self.afterwards.changed(changed)
+        return changed
 
     @asynccontextmanager
     async def _taken(self, session_id: str, terms: Terms = Terms()) -> AsyncIterator[tuple[Session, str]]:
-        """The session under a lease, given back when the body fails; else whatever commits gives it back."""
-        turn_id = new_id("turn")
+        """The session under a lease, given back when the body fails; else whatever commits gives it back.
+
+        Raises DoneBefore when the current operation was done by an earlier attempt.
+        """
+        operation, turn_id = current_operation(), new_id("turn")
+        await self.sessions.check_undone(session_id, operation)
         self.afterwards.overtake(session_id)
         session = await self.sessions.acquire(session_id, turn_id)
         try:
+            # That attempt may have ended just now; from here on it can't commit any more.
+            await self.sessions.check_undone(session_id, operation)
             terms.check(session)
             yield await self.preparation.renew(session), turn_id
         except BaseException:
@@ -244,17 +265,20 @@ class Turns:
     ) -> RunningTurn:
         started = time.perf_counter()
         self._admit()
-        async with self._taken(session_id, terms) as (session, turn_id):
-            setup = await self.preparation.prepare(session, make_plan(session))
-            check_room(session, len(setup.plan.added) + params.n)
-            params = replace(params, max_tokens=params.max_tokens or self._reply_tokens, ends_loops=True)
-            prompt, params = self.lay_out(session, setup, params, setup.plan.prefill_ids)
+        try:
+            async with self._taken(session_id, terms) as (session, turn_id):
+                setup = await self.preparation.prepare(session, make_plan(session))
+                check_room(session, len(setup.plan.added) + params.n)
+                params = replace(params, max_tokens=params.max_tokens or self._reply_tokens, ends_loops=True)
+                prompt, params = self.lay_out(session, setup, params, setup.plan.prefill_ids)
+        except DoneBefore as done:
+            return RecalledTurn(self, await self.sessions.get(session_id), done.receipt, endpoint)
         cut, window = cut_by(session, setup.history, prompt)
         if window != session.window:
             self.metrics.cuts.labels("planned" if prompt.as_planned else "unplanned").inc()
         state = build_state(setup.told.state, setup.scene.context)
         ids = [new_id("msg") for _ in range(params.n)]
-        write = SessionWrite(cut, turn_id, setup.plan, window, ids, state)
+        write = SessionWrite(cut, turn_id, setup.plan, window, ids, state, operation=current_operation())
         return RunningTurn(self, prompt.token_ids, params, endpoint, started, write)
 
     def lay_out(

@@ -1,12 +1,14 @@
 """Sessions in Redis: one hash slot each, written in one step and only by whom the version still fits.
 
 Under `oc:{<session>}`: `:meta` (hash), `:messages` (hash of JSON by message id), `:tokens` (hash of packed ids by
-message id) and `:lease`. A session's ids stand in the sorted set `oc:sessions` by the time it was opened.
+message id) and `:lease`; of named operations `:receipt:<name>` and their names by time, `:operations`. A session's ids
+stand in the sorted set `oc:sessions` by the time it was opened.
 """
 
 import array
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from functools import lru_cache
 from typing import Any
 
@@ -15,8 +17,10 @@ import orjson
 from redis.asyncio import Redis
 
 from app.errors import ConflictError, NotFoundError, SessionBusyError, quoted
+from app.sessions.receipts import KEPT_S, DoneBefore, Receipt, current_operation
 from app.sessions.session import Cut, Message, Session, new_id
 from app.store.connection import Replies, redis_errors
+from app.store.idempotency import erase_records, record_key
 from app.store.scripts import load_script
 from characters.card import CharacterCard
 from characters.lorebook import Lorebook, parse_lorebook
@@ -61,9 +65,33 @@ class SessionStore:
         self._release = redis.register_script(load_script("release"))
         self._renew = redis.register_script(load_script("renew"))
         self._plan = redis.register_script(load_script("plan"))
+        self._reserve = redis.register_script(load_script("reserve"))
+        self._erase = redis.register_script(load_script("erase"))
 
     async def create(self, session: Session) -> Session:
-        """Write a new session, as version 1. Raises ConflictError when the id is taken."""
+        """Write a new session, as version 1. Raises ConflictError when the id is taken.
+
+        A named operation writes one: where an earlier attempt has, that one is returned.
+        """
+        operation = current_operation()
+        session_id = await self._reserved(operation, session.id) if operation else session.id
+        if session_id == session.id:
+            return await self._create(session)
+        try:
+            return await self._create(replace(session, id=session_id, seed=session.seed or session.id))
+        except ConflictError:
+            return await self.get(session_id)
+
+    async def _reserved(self, operation: str, session_id: str) -> str:
+        """The id of the session that the operation makes, which is erased with it."""
+        async with redis_errors():
+            reserved: bytes = await self._reserve(keys=[record_key(operation)], args=[session_id])
+            operations = _key(reserved.decode(), "operations")
+            await self._redis.zadd(operations, {operation: int(time.time())})
+            await self._redis.expire(operations, KEPT_S)
+        return reserved.decode()
+
+    async def _create(self, session: Session) -> Session:
         async with redis_errors():
             await self._redis.zadd(ALL, {session.id: session.created}, nx=True)
         messages = list(session.messages.values())
@@ -98,10 +126,11 @@ class SessionStore:
         window: str | None,
         lease: str | None = None,
         undo: Sequence[str] | None = None,
+        receipt: Receipt | None = None,
     ) -> Session:
         """Add messages to `session` and move its tip, in one step; the lease is given back with it.
 
-        `undo` as of `Session.add`.
+        `undo` as of `Session.add`; `receipt` is kept of a named operation.
 
         `lease` also names the commit: sent twice, it is done once. Returns the session as it is then. Raises
         ConflictError when somebody else has committed since it was read.
@@ -112,6 +141,9 @@ class SessionStore:
         meta = [item for pair in (_meta(changed) if whole else _moved(changed)).items() for item in pair]
         written = changed.messages.values() if session.renewed == "ids" else added
         records = [item for message in written for item in _record(message)]
+        if receipt:
+            keys += [_key(session.id, "operations"), _receipt_key(session.id, receipt.operation)]
+            records += [receipt.operation, orjson.dumps(receipt), KEPT_S * 1000]
         expected = session.version or "new"
         async with redis_errors():
             outcome = await self._commit(
@@ -133,6 +165,15 @@ class SessionStore:
             outcome = await self._plan(keys=keys, args=[session.version, repr(session.created), _dump_cut(planned)])
         return bool(outcome == b"ok")
 
+    async def check_undone(self, session_id: str, operation: str | None) -> None:
+        """Raise DoneBefore when the session has a receipt of the operation."""
+        if operation is None:
+            return
+        async with redis_errors():
+            raw = await self._redis.get(_receipt_key(session_id, operation))
+        if raw is not None:
+            raise DoneBefore(Receipt(**orjson.loads(raw)))
+
     async def release(self, session_id: str, lease: str) -> None:
         """Give the session back without a commit."""
         async with redis_errors():
@@ -148,11 +189,11 @@ class SessionStore:
 
     async def delete(self, session_id: str) -> None:
         """Erase the session and everything of it."""
+        keys = [_key(session_id, part) for part in ("meta", "operations", "messages", "tokens", "lease")]
         async with redis_errors():
-            pipeline = self._redis.pipeline(transaction=False)
-            pipeline.delete(*(_key(session_id, part) for part in ("meta", "messages", "tokens", "lease")))
-            pipeline.zrem(ALL, session_id)
-            removed, _ = await pipeline.execute()
+            removed, *operations = await self._erase(keys=keys, args=[_receipt_key(session_id, "")])
+            await self._redis.zrem(ALL, session_id)
+        await erase_records(self._redis, [name.decode() for name in operations])
         if not removed:
             raise _unknown(session_id)
 
@@ -175,6 +216,10 @@ class SessionStore:
 
 def _key(session_id: str, part: str) -> str:
     return f"oc:{{{session_id}}}:{part}"
+
+
+def _receipt_key(session_id: str, operation: str) -> str:
+    return _key(session_id, f"receipt:{operation}")
 
 
 def _unknown(session_id: str) -> NotFoundError:

@@ -1,0 +1,42 @@
+"""A turn that was taken before, told again: from the session, with nothing generated and nothing written."""
+
+import time
+from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING
+
+from app.sessions.plans import Plan
+from app.sessions.receipts import Receipt
+from app.sessions.session import Session
+from app.sessions.turn import RunningTurn, SessionWrite
+from models.engine import Chunk, SamplingParams
+
+if TYPE_CHECKING:
+    from app.sessions.turns import Turns
+
+
+class RecalledTurn(RunningTurn):
+    """The turn of a receipt. It streams what the replies have come to, each in one chunk; logprobs aren't kept."""
+
+    def __init__(self, turns: "Turns", session: Session, receipt: Receipt, endpoint: str) -> None:
+        written = [session.messages[message_id] for message_id in receipt.message_ids]
+        first = written[0]
+        role = "user" if first.role == "user" else "assistant"
+        plan = Plan([], first.parent, role=role, prefill=first.content[: receipt.begun])
+        write = SessionWrite(session, receipt.turn_id, plan, session.window, receipt.message_ids)
+        super().__init__(turns, [], SamplingParams(n=len(written)), endpoint, time.perf_counter(), write)
+        self.prompt_tokens, self.cached_tokens = receipt.prompt_tokens, receipt.cached_tokens
+        self._receipt = receipt
+        self._told = written
+
+    async def stream(self) -> AsyncGenerator[Chunk]:
+        for index, message in enumerate(self._told):
+            chunk = Chunk(index, message.content[self._receipt.begun :], [], message.finish_reason)
+            self._note(chunk)
+            yield chunk
+
+    @property
+    def completion_tokens(self) -> int:
+        return self._receipt.completion_tokens
+
+    async def _commit(self, _: SessionWrite) -> None:
+        self.written, self.version = self._told, self._receipt.version
