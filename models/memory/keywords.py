@@ -20,9 +20,9 @@ STEM_LETTERS = 4
 COMMON = frozenset(
     re.findall(
         r"\w+",
-        """a about an and any are as at be been but by can could did do does for from had has have he her him his how i if
-        in is it its just me my no not of on or our out she so some than that the their them then there these they this
-        to too up us was we were what when where which who whom why will with would you your
+        """a about an and any are as at be been but by can could did do does for from had has have he her him his how
+        i if in is it its just me my no not of on or our out she so some than that the their them then there these they
+        this to too up us was we were what when where which who whom why will with would you your
         again know remember said say tell told think""",
     )
 )

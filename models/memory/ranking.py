@@ -22,6 +22,7 @@ WORDS_SHARE = 0.1
 VARIETY = 0.5
 # Memories closer than this say the same.
 SAME = 0.95
+LOOKED_AT = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Weights:
     mood: float = 0.1
     recency: float = 0.1
     half_life_s: float = 7 * 86400.0
-    least_meaning: float = 0.2
+    least_meaning: float = 0.15
 
 
 def blend(likeness: Scores | None, words: Scores) -> Scores:
@@ -55,21 +56,24 @@ def rank(meaning: Scores, mood: Moods, moods: Moods, ages_s: Scores, weights: We
 def best(scores: Scores, vectors: Vectors | None, words: Sequence[frozenset[str]]) -> Iterator[int]:
     """The memories from the best one on, each as unlike those before as it is good; none says what another has said.
 
-    Likeness is that of `vectors`; without them, of `words`.
+    Likeness is that of `vectors`, rows of nan for those that have none; without any, of `words`. Only the LOOKED_AT
+    best are looked at.
     """
-    open_scores = scores.copy()
-    likest = np.zeros_like(scores)
-    while len(scores):
-        index = int(np.argmax(open_scores - VARIETY * likest))
-        if open_scores[index] == -np.inf:
+    found = np.argsort(-scores, kind="stable")[:LOOKED_AT]
+    left = scores[found]
+    rows = None if vectors is None else np.nan_to_num(vectors[found])
+    likest = np.zeros_like(left)
+    while len(left):
+        chosen = int(np.argmax(left - VARIETY * likest))
+        if left[chosen] == -np.inf:
             return
-        yield index
-        alike = vectors @ vectors[index] if vectors is not None else _overlap(words, words[index])
+        yield int(found[chosen])
+        alike = rows @ rows[chosen] if rows is not None else _overlap(words, found, words[found[chosen]])
         likest = np.maximum(likest, alike)
-        open_scores[likest >= SAME] = -np.inf
-        open_scores[index] = -np.inf
+        left[likest >= SAME] = -np.inf
+        left[chosen] = -np.inf
 
 
-def _overlap(words: Sequence[frozenset[str]], one: frozenset[str]) -> Scores:
-    shares = (len(other & one) / (len(other | one) or 1) for other in words)
-    return np.fromiter(shares, np.float32, len(words))
+def _overlap(words: Sequence[frozenset[str]], found: NDArray[np.intp], one: frozenset[str]) -> Scores:
+    shares = (len(words[index] & one) / (len(words[index] | one) or 1) for index in found)
+    return np.fromiter(shares, np.float32, len(found))

@@ -1,0 +1,186 @@
+"""What a session remembers once messages have left its prompt, and what of it a message brings back.
+
+`remember` runs between turns; for `recall` a turn waits some milliseconds.
+"""
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import partial
+
+import anyio.to_thread
+
+from app.errors import NotFoundError
+from app.sessions.exchanges import exchanges, mark_of
+from app.sessions.meaning import Meaning
+from app.sessions.notes import Notes
+from app.sessions.recollection import Recollection, tell
+from app.sessions.remembering import Remembering
+from app.sessions.session import Message, Session
+from app.sessions.window import find_start
+from app.store.memories import Memories, MemoryRecord, MemoryStore, NewMemory
+from models.embedding import Embedder, Vectors
+from models.memory.outline import CountTokens
+from models.memory.ranking import Weights
+
+logger = logging.getLogger(__name__)
+
+# Of a context: what recalled memories may take in each turn, and what is told of messages that left the prompt.
+RECALL_SHARE, RECAP_SHARE = 1 / 32, 1 / 16
+# Of what the user says, how much is looked up; and how short it is where the reply before is looked up, too.
+MOST_ASKED, FEW_WORDS = 1000, 4
+# Memories that are held ready, of all sessions together: at 384 numbers each, 75 MB.
+MOST_READY = 50_000
+# How far back the last exchange is looked for that has left the prompt.
+LOOKED_BACK = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """How much comes back on a turn, and what counts for it."""
+
+    most: int = 3
+    tokens: int = 160
+    weights: Weights = field(default_factory=Weights)
+
+
+class Memory:
+    """The memories of all sessions on one server. Raises UnavailableError when the store doesn't answer."""
+
+    def __init__(
+        self,
+        store: MemoryStore,
+        count_tokens: CountTokens,
+        max_model_len: int,
+        *,
+        embedder: Embedder | None = None,
+        notes: Notes | None = None,
+        recall: Recall = Recall(),
+    ) -> None:
+        self.store = store
+        self.meaning = Meaning(embedder)
+        self._count_tokens = count_tokens
+        self._recall = replace(recall, tokens=min(recall.tokens, int(max_model_len * RECALL_SHARE)))
+        self._remembering = Remembering(store, self.meaning, notes, count_tokens, int(max_model_len * RECAP_SHARE))
+        self._ready: OrderedDict[str, Recollection] = OrderedDict()
+        self._catching_up: dict[str, asyncio.Task[None]] = {}
+
+    async def remember(self, session: Session, leaving: Sequence[Message]) -> str:
+        """Store what is worth remembering of messages that leave the prompt; returns what is to be told of them there.
+
+        Done twice, it is done once. A session that is gone, or has its memory off, remembers nothing.
+        """
+        if session.memory == "off" or not leaving:
+            return ""
+        try:
+            known = (await self._recollection(session.id)).memories
+            return await self._remembering.remember(session, leaving, known)
+        except NotFoundError:  # deleted meanwhile
+            return ""
+
+    async def recall(self, session: Session, history: Sequence[Message], room_tokens: int) -> tuple[str, ...]:
+        """The memories, as lines of a prompt, that the last message of `history` brings back, in `room_tokens`."""
+        if session.memory == "off" or not history:
+            return ()
+        try:
+            recollection = await self._recollection(session.id)
+        except NotFoundError:  # not written yet
+            return ()
+        start = find_start(session, history)
+        self._catch_up(session, history[:start], recollection.memories)
+        if not recollection.memories.records:
+            return ()
+        usable = await anyio.to_thread.run_sync(recollection.usable, session, history, start)
+        if not usable.any():
+            return ()
+        question = await self.meaning.question(_asked(history))
+        now = time.time()
+        ask = partial(recollection.ask, question, usable, self._recall.weights, most=self._recall.most, now=now)
+        found = await anyio.to_thread.run_sync(ask)
+        moment = datetime.fromtimestamp(now).astimezone()
+        return self._fit([tell(record, moment) for record, _ in found], min(self._recall.tokens, room_tokens))
+
+    async def search(self, session_id: str, text: str, *, most: int) -> list[tuple[MemoryRecord, float]]:
+        """The memories that a text brings back, with their scores, whoever may know them. Raises NotFoundError."""
+        recollection = await self._recollection(session_id)
+        question = await self.meaning.question(text)
+        ask = partial(recollection.ask, question, recollection.everything(), self._recall.weights, most=most)
+        return await anyio.to_thread.run_sync(ask)
+
+    async def all(self, session_id: str) -> Sequence[MemoryRecord]:
+        """All memories of a session, oldest first. Raises NotFoundError."""
+        return (await self._recollection(session_id)).memories.records
+
+    async def add(self, session_id: str, records: Sequence[MemoryRecord], vectors: Sequence[Vectors | None]) -> None:
+        """Store memories that somebody wrote, with their vectors where they bring some (of `Meaning.check_vector`).
+
+        Raises NotFoundError, and ConflictError when there are too many.
+        """
+        given = [
+            NewMemory(replace(record, embedder=self.meaning.model), vector)
+            for record, vector in zip(records, vectors, strict=True)
+            if vector is not None
+        ]
+        wanting = [record for record, vector in zip(records, vectors, strict=True) if vector is None]
+        await self.store.write(session_id, [*given, *await self.meaning.read(wanting)])
+
+    async def change(self, session_id: str, before: bytes, record: MemoryRecord) -> MemoryRecord:
+        """Put `record` in the place of the memory that was read as `before`, with a vector of its text as it is now."""
+        [new] = await self.meaning.read([record])
+        return await self.store.replace(session_id, before, new.record, new.vector)
+
+    async def close(self) -> None:
+        """End what is still being remembered."""
+        tasks = list(self._catching_up.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _recollection(self, session_id: str) -> Recollection:
+        """The session's memories as they are now, made ready once for as long as nothing is written."""
+        ready = self._ready.pop(session_id, None)
+        memories = await self.store.read(session_id, ready.memories if ready else Memories())
+        if ready is None or ready.memories is not memories:
+            ready = Recollection(memories, self.meaning.model)
+        self._ready[session_id] = ready
+        held = sum(len(other.memories.records) for other in self._ready.values())
+        while held > MOST_READY and len(self._ready) > 1:
+            _, oldest = self._ready.popitem(last=False)
+            held -= len(oldest.memories.records)
+        return ready
+
+    def _catch_up(self, session: Session, before: Sequence[Message], known: Memories) -> None:
+        """Remember in the background what has left the prompt unnoticed: before a crash, or as copies of an edit's."""
+        last = exchanges(before[-LOOKED_BACK:])[-1:]
+        if not last or mark_of(last[0]) in known.marks or session.id in self._catching_up:
+            return
+        task = self._catching_up[session.id] = asyncio.create_task(self._keep(session, before, known))
+        task.add_done_callback(lambda _: self._catching_up.pop(session.id, None))
+
+    async def _keep(self, session: Session, before: Sequence[Message], known: Memories) -> None:
+        try:
+            await self._remembering.keep(session, before, known)
+        except Exception as error:  # whatever it is, no turn depends on it
+            logger.warning("session %s has not remembered what left its prompt", session.id, exc_info=error)
+
+    def _fit(self, lines: Sequence[str], room_tokens: int) -> tuple[str, ...]:
+        told: list[str] = []
+        for line in lines:
+            tokens = self._count_tokens(line) + 1
+            if tokens <= room_tokens:
+                room_tokens -= tokens
+                told.append(line)
+        return tuple(told)
+
+
+def _asked(history: Sequence[Message]) -> str:
+    """What the last message looks up: itself, and where it says little the one before it."""
+    said = [message.content for message in history if message.role != "system"]
+    text = said[-1][-MOST_ASKED:] if said else ""
+    if len(text.split()) < FEW_WORDS and len(said) > 1:
+        return f"{said[-2][-MOST_ASKED:]} {text}"
+    return text

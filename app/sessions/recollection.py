@@ -1,0 +1,144 @@
+"""A session's memories, ready to be asked for those that a message brings back."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.sessions.exchanges import source_of
+from app.sessions.session import Message, Session
+from app.store.memories import Memories, MemoryRecord
+from models.embedding import Vectors
+from models.memory.keywords import Keywords, words_of
+from models.memory.mood import NEUTRAL, Moods, named_mood
+from models.memory.ranking import Weights, best, blend, rank
+
+# What may be told and what not, one truth value a memory.
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What brings memories back. `vector` is None where only words count, `mood` zeros where it has none."""
+
+    text: str
+    vector: Vectors | None = None
+    mood: Moods = field(default_factory=lambda: NEUTRAL)
+
+
+class Recollection:
+    """The memories that `embedder` (a model's name, or "") and words find. Slow to ask for the first time."""
+
+    def __init__(self, memories: Memories, embedder: str) -> None:
+        self.memories = memories
+        self._embedder = embedder
+
+    def ask(
+        self, question: Question, usable: Mask, weights: Weights, *, most: int, now: float | None = None
+    ) -> list[tuple[MemoryRecord, float]]:
+        """The best of the `usable` memories with their scores, the best first, none of which say the same."""
+        if not usable.any():
+            return []
+        vectors = self._vectors if question.vector is not None else None
+        likeness = None if vectors is None else vectors @ question.vector
+        meaning = blend(likeness, self._keywords.scores(question.text))
+        ages = (time.time() if now is None else now) - self._times
+        scores = rank(meaning, question.mood, self._moods, ages.astype(np.float32), weights)
+        scores = np.where(usable, scores, np.float32(-np.inf))
+        found = islice(best(scores, vectors, self._words), most)
+        return [(self.memories.records[index], float(scores[index])) for index in found]
+
+    def everything(self) -> Mask:
+        return np.ones(len(self.memories.records), np.bool_)
+
+    def usable(self, session: Session, history: Sequence[Message], start: int) -> Mask:
+        """Those that the next reply to `history` may know: said on this branch, no later than the session's `as_of`.
+
+        What stands in `history[start:]` is in the prompt, and not told again.
+        """
+        places: dict[str, int] = {}
+        for place, message in enumerate(history):
+            places.setdefault(source_of(message), place)
+        visible = {source_of(message) for message in history[start:]}
+        # What was whispered to the speaker stands in its prompts for good.
+        visible |= {source_of(message) for message in history[:start] if message.seen_by}
+        until = _limit(session, history)
+        told = (record.enabled and _known(record, places, visible, until) for record in self.memories.records)
+        return np.fromiter(told, np.bool_, len(self.memories.records))
+
+    @cached_property
+    def _keywords(self) -> Keywords:
+        return Keywords([record.text for record in self.memories.records])
+
+    @cached_property
+    def _words(self) -> list[frozenset[str]]:
+        return [frozenset(words_of(record.text)) for record in self.memories.records]
+
+    @cached_property
+    def _times(self) -> NDArray[np.float64]:
+        return np.array([record.at for record in self.memories.records], np.float64)
+
+    @cached_property
+    def _moods(self) -> Moods:
+        moods = [_mood(record) for record in self.memories.records]
+        return np.array(moods, np.float32).reshape(len(moods), len(NEUTRAL))
+
+    @cached_property
+    def _vectors(self) -> Vectors | None:
+        """A row for each memory, of nan for those that have no vector of this model."""
+        known = self.memories.vectors
+        rows = [known.get(record.id) if record.embedder == self._embedder else None for record in self.memories.records]
+        width = max((len(row) for row in rows if row is not None), default=0)
+        if not width:
+            return None
+        nothing = np.full(width, np.nan, np.float32)
+        return np.array([nothing if row is None or len(row) != width else row for row in rows], np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class _Limit:
+    """Up to where a character knows: a moment, and a place in the history where a message says it."""
+
+    moment: float
+    place: int | None = None
+
+
+def _limit(session: Session, history: Sequence[Message]) -> _Limit | None:
+    if session.as_of is None:
+        return None
+    if isinstance(session.as_of, float | int):
+        return _Limit(session.as_of)
+    place = next((index for index, message in enumerate(history) if message.id == session.as_of), None)
+    message = session.messages.get(session.as_of)
+    # A message that is gone is no reason to tell what it hid.
+    return _Limit(message.created if message else 0.0, place)
+
+
+def _known(record: MemoryRecord, places: dict[str, int], visible: set[str], until: _Limit | None) -> bool:
+    sources = record.sources
+    if sources and (visible.issuperset(sources) or not places.keys() >= set(sources)):
+        return False
+    if until is None:
+        return True
+    if sources and until.place is not None:
+        return max(places[source] for source in sources) <= until.place
+    return record.at <= until.moment
+
+
+def _mood(record: MemoryRecord) -> Moods:
+    if record.mood is None and len(record.moods) == len(NEUTRAL):
+        return np.array(record.moods, np.float32)
+    return named_mood(record.mood)
+
+
+def tell(record: MemoryRecord, now: datetime) -> str:
+    """A memory as a line of the prompt: when it was, and what."""
+    then = datetime.fromtimestamp(record.at, now.tzinfo)
+    days = (now.date() - then.date()).days
+    when = "earlier" if days <= 0 else "yesterday" if days == 1 else f"{then.day} {then:%B %Y}"
+    return f"- {when}: {record.text}"
