@@ -25,6 +25,8 @@ class TurnSample:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
+    prewarmed_tokens: int = 0
+    """What the server computed ahead of it, since the turn before."""
     error: str | None = None
     """What kind of failure, or None: see `loadtest.turns`."""
     detail: str = ""

@@ -22,6 +22,7 @@ from tokenizers import Tokenizer
 from loadtest.chats import HeaderChat, Sampling, SessionChat, TranscriptChat
 from loadtest.closedloop import run_closed_loop
 from loadtest.cpu import cpu_between, find_processes
+from loadtest.frontends import WindowChat
 from loadtest.openloop import run_open_loop
 from loadtest.rounds import Round
 from loadtest.sample import Run, TurnSample
@@ -31,7 +32,6 @@ from loadtest.summary import Slo, summarize
 from loadtest.transport import WireTransport
 from loadtest.turns import take_turn
 from loadtest.verdict import LABELS, comparison_table, failed_targets
-from loadtest.window import WindowChat
 from loadtest.workload import build_plans, parse_mix
 from models.renderer import Llama3Renderer, Turn
 
