@@ -251,7 +251,10 @@ async def test_failure_before_the_first_byte_is_a_status(live: Live) -> None:
         ({"text": "Lyra came home."}, "name"),
         ({"text": " ", "name": "Lyra"}, "text"),
         ({"text": "Nobody came home.", "name": "Lyra"}, "name"),
-        ({"text": "Lyra " + "ß" * 2**20, "name": "Lyra"}, "text"),
+        ({"text": "Lyra came home.", "name": "Lyra", "complete": True}, "complete"),
+        ({"text": "Lyra came home.", "name": "Lyra", "revise": True}, "revise"),
+        ({"text": "Lyra came home.", "character_id": "lyra", "n": 2}, "n"),
+        ({"character_id": "lyra", "complete": True, "revise": True}, "revise"),
     ],
     ids=lambda value: json.dumps(value)[:60],
 )

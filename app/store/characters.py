@@ -4,7 +4,7 @@ deleted or changed.
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import orjson
@@ -15,13 +15,15 @@ from app.store.files import Files
 from app.store.record import NO_FILES, new_revision
 from app.store.records import MOST_VERSIONS, Records
 from characters.card import CharacterCard
+from models.synthesis.bookmark import Bookmark
 
 
 @dataclass(frozen=True, slots=True)
 class CharacterRecord:
     """A stored character, as `Record` says: its card, the digests of its files by path, and what there is to warn of.
 
-    `warnings` are of its import, `lore_warnings` of what its own lorebook can't do.
+    `warnings` are of its import, `lore_warnings` of what its own lorebook can't do. `bookmark` says how far a text was
+    read for it.
     """
 
     id: str
@@ -32,6 +34,7 @@ class CharacterRecord:
     files: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     lore_warnings: tuple[str, ...] = ()
+    bookmark: Bookmark | None = None
 
     @property
     def name(self) -> str:
@@ -45,6 +48,7 @@ class CharacterRecord:
         card = self.card.model_dump(exclude_unset=True)
         head = {"id": self.id, "version": self.version, "revision": self.revision, "updated": self.updated}
         beside = {"files": dict(self.files), "warnings": self.warnings, "lore_warnings": self.lore_warnings}
+        beside |= {"bookmark": asdict(self.bookmark)} if self.bookmark else {}
         return orjson.dumps({**head, "card": card, **{key: item for key, item in beside.items() if item}})
 
     @classmethod
@@ -54,9 +58,9 @@ class CharacterRecord:
         revision, updated = value.get("revision") or str(value["version"]), value.get("updated", 0.0)
         card = CharacterCard.model_validate(value["card"])
         warnings, lore_warnings = (tuple(value.get(key, ())) for key in ("warnings", "lore_warnings"))
-        return cls(
-            value["id"], value["version"], card, revision, updated, value.get("files", {}), warnings, lore_warnings
-        )
+        bookmark = Bookmark(**value["bookmark"]) if value.get("bookmark") else None
+        files = value.get("files", {})
+        return cls(value["id"], value["version"], card, revision, updated, files, warnings, lore_warnings, bookmark)
 
 
 class CharacterStore(Records[CharacterRecord]):
@@ -80,6 +84,17 @@ class CharacterStore(Records[CharacterRecord]):
                 if new and not await self._redis.hexists(self.key("records"), character_id):
                     await self._put(CharacterRecord(character_id, 1, card), NO_FILES)
         await self.refresh()
+
+    async def find_unfinished(self, text: str, name: str) -> CharacterRecord | None:
+        """The character of this name for whom the text of this digest was read in part, if there is one."""
+        cursor: str | None = ""
+        while cursor is not None:
+            records, cursor = await self.search(after=cursor, query=name)
+            for record in records:
+                mark = record.bookmark
+                if record.name == name and mark is not None and mark.text == text and not mark.done:
+                    return record
+        return None
 
     def index_entry(self, record: CharacterRecord) -> dict[str, Any]:
         return super().index_entry(record) | {"nickname": record.card.data.nickname or ""}

@@ -66,7 +66,7 @@ def _from_spec(value: dict[str, Json], coercion: Coercion) -> dict[str, Json]:
     settle_extensions(data, coercion)
     root = {key: item for key, item in value.items() if key not in ("spec", "spec_version", "data")}
     if root.keys() >= SHOWN:
-        root = {key: item for key, item in root.items() if key not in SHOWN}
+        root = {key: item for key, item in root.items() if key not in {*SHOWN, "reading"}}
     for key in OURS:
         put(data, key, root.pop(key, None))
     put_root(data, {key: item for key, item in root.items() if not _belongs_in(data, key, item, coercion)})

@@ -68,7 +68,7 @@ async def replace_character(
         check_match(record, if_match)
         lifted = lift_extension(body)
         card = parse_card(keep_assets(lifted, record.card) if record.files else lifted)
-        return {**await _fields(card, record, lorebooks), "warnings": ()}
+        return {**await _fields(card, record, lorebooks), "warnings": (), "bookmark": None}
 
     return shown(await characters.rewrite(character_id, change, insist=if_match is None))
 
@@ -93,7 +93,9 @@ async def change_character(
 def to_wire(record: CharacterRecord) -> dict[str, Any]:
     """What clients see of a character."""
     told = [*record.warnings, *record.lore_warnings]
-    return {"id": record.id, **card_to_wire(record.card), "version": record.version, "warnings": told}
+    mark = record.bookmark
+    reading = {"reading": {"text": mark.text, "read": mark.read, "done": mark.done}} if mark else {}
+    return {"id": record.id, **card_to_wire(record.card), "version": record.version, "warnings": told, **reading}
 
 
 def card_to_wire(card: CharacterCard) -> dict[str, Any]:

@@ -6,9 +6,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.errors import InvalidRequestError, clipped
 from characters.profile import MAX_NOTE, MAX_NOTES, SYNTHESIS_LENGTHS
+from models.engine import SamplingParams
+from models.synthesis.form import Form
 
 MOST_VARIATIONS = 8
-MOST_TEXT_BYTES = 2 * 2**20
+TEMPERATURE = 0.8
 
 Source = Literal["persona", "quotes", "card", "character_id", "text"]
 SOURCES: tuple[Source, ...] = ("persona", "quotes", "card", "character_id", "text")
@@ -16,7 +18,10 @@ CARDS: tuple[Source, ...] = ("card", "character_id")
 
 
 class SynthesisRequest(BaseModel):
-    """One source, and how to write from it; the same `seed` writes the same character. Null is absent."""
+    """One source, and how to write from it; the same `seed` writes the same character. Null is absent.
+
+    A `text` may be read for the character of `character_id`, or for a new one.
+    """
 
     model_config = ConfigDict(extra="allow")
 
@@ -26,9 +31,12 @@ class SynthesisRequest(BaseModel):
         None, description="As in POST /characters, with an `id` or not; its name may be missing, too."
     )
     character_id: str | None = None
-    text: str | None = Field(None, description="A chapter, say; 2 MiB at most.")
-    name: str | None = Field(None, min_length=1, max_length=SYNTHESIS_LENGTHS["name"])
+    text: str | None = Field(None, description="A chapter, say. A longer one is sent as the body itself.")
+    name: str | None = Field(
+        None, min_length=1, max_length=SYNTHESIS_LENGTHS["name"], description="Who it is; for a text, whom it names."
+    )
     complete: bool | None = Field(None, description="Fill what profile and greeting lack, and change nothing else.")
+    revise: bool | None = Field(None, description="Let a text change what the character's profile says already.")
     n: int | None = Field(None, ge=1, le=MOST_VARIATIONS)
     seed: int | None = Field(None, ge=0, lt=2**63)
     temperature: float | None = Field(None, ge=0, le=2)
@@ -43,12 +51,22 @@ class SynthesisRequest(BaseModel):
             self._check_card(source)
         elif self.complete:
             raise InvalidRequestError(f"`complete` is for a card, not for `{source}`", param="complete")
-        if source == "text" and self.name is None:
+        if source == "text" and self.name is None and self.character_id is None:
             raise InvalidRequestError("`text` needs the `name` of whom to look for in it", param="name")
+        if self.revise and (source != "text" or self.character_id is None):
+            raise InvalidRequestError("`revise` is for a `text` that is read for a `character_id`", param="revise")
+        self._check_variations()
         return source
+
+    def params(self, form: Form, n: int) -> SamplingParams:
+        """How to sample `n` replies in `form`."""
+        temperature = TEMPERATURE if self.temperature is None else self.temperature
+        return form.params(temperature=temperature, seed=self.seed, n=n)
 
     def _source(self) -> Source:
         given = [source for source in SOURCES if getattr(self, source) is not None]
+        if given == ["character_id", "text"]:
+            return "text"
         if len(given) != 1:
             named = ", ".join(f"`{source}`" for source in SOURCES)
             both = f", not {' and '.join(f'`{source}`' for source in given)}" if given else ""
@@ -63,15 +81,15 @@ class SynthesisRequest(BaseModel):
         for index, quote in enumerate(self.quotes or ()):
             if not quote.strip():
                 raise InvalidRequestError(f"quote {index} is empty", param=f"quotes.{index}")
-        if self.text is not None and len(self.text.encode()) > MOST_TEXT_BYTES:
-            raise InvalidRequestError(f"`text` has more than {MOST_TEXT_BYTES} bytes", param="text")
 
     def _check_card(self, source: Source) -> None:
         if not self.complete:
             raise InvalidRequestError(f"`{source}` needs `complete: true`: what it lacks is filled", param="complete")
         if self.name is not None:
             raise InvalidRequestError(f"`name` is the card's own: `{source}` has one, or gets one", param="name")
-        if source == "character_id" and (self.n or 1) > 1 and not self.dry_run:
+
+    def _check_variations(self) -> None:
+        if self.character_id is not None and (self.n or 1) > 1 and not self.dry_run:
             raise InvalidRequestError(
                 f"{clipped(str(self.character_id))!r} can become one of its variations alone: ask for `n` of them with "
                 "`dry_run: true`",

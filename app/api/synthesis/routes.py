@@ -1,6 +1,5 @@
 """Characters that the model writes: from a persona, from quotes, from what a card lacks, or from a text about them."""
 
-import asyncio
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -11,34 +10,33 @@ from starlette.responses import Response
 from app.api.characters.routes import card_to_wire, lore_warnings, to_wire
 from app.api.chat.sse import ErrorResponse
 from app.api.http.body import JsonRoute
-from app.api.http.deps import CharactersDep, LorebooksDep, TurnsDep
+from app.api.http.deps import CharactersDep, LorebooksDep, SettingsDep, TurnsDep
 from app.api.http.etags import IfMatch, check_match
 from app.api.http.ids import check_id
+from app.api.http.upload import FolderDep
+from app.api.synthesis.body import BODY, bind_text, receive_synthesis
 from app.api.synthesis.profile_stream import ProfileStream, Wire, Written, answer_json, answer_stream
-from app.api.synthesis.reading_stream import ReadingStream
+from app.api.synthesis.reader import Reader, open_reader
+from app.api.synthesis.reading_stream import ReadingStream, reading_to_wire
 from app.api.synthesis.request import SynthesisRequest
 from app.errors import ConflictError, ContextLengthError, InvalidRequestError, PreconditionError
-from app.sessions.turn import RunningTurn
-from app.sessions.turns import Turns
 from app.store.characters import CharacterRecord, CharacterStore
 from app.store.lorebooks import LorebookStore
-from characters.card import CharacterCard, build_card, parse_card, slug
-from models.engine import SamplingParams
+from characters.card import CharacterCard, parse_card, slug
 from models.synthesis.commission import Commission, NothingMissing, complete, from_card, from_persona, from_quotes
-from models.synthesis.form import Form, ProfileTooLong
-from models.synthesis.reading import NameMissing, Reading
+from models.synthesis.form import ProfileTooLong
 
 router = APIRouter(prefix="/characters", tags=["characters"], route_class=JsonRoute)
 
-TEMPERATURE = 0.8
 # Who a card without a name is until it gets one.
 NOBODY = "Somebody"
 
 
-@router.post("/synthesize", response_model=None)
+@router.post("/synthesize", response_model=None, openapi_extra=BODY)
 async def synthesize_character(
-    body: SynthesisRequest,
     request: Request,
+    folder: FolderDep,
+    settings: SettingsDep,
     turns: TurnsDep,
     characters: CharactersDep,
     lorebooks: LorebooksDep,
@@ -46,14 +44,17 @@ async def synthesize_character(
 ) -> Response:
     """Write a character from a persona, quotes, half a card or a text; streamed, its fields arrive one by one.
 
+    A text may be the body itself, with the other fields in the query: `name` or `character_id` tell it from JSON.
     If-Match is of a stored card's. Without it, what somebody changes meanwhile stays, and the rest is filled.
     """
+    body, sent = await receive_synthesis(request, folder, settings.max_import_bytes)
     source = body.check()
     on_error: ErrorResponse = request.app.state.respond
+    if sent is not None:
+        reader = await open_reader(await bind_text(sent, folder), body, turns, characters, if_match)
+        return await _read(reader, body, on_error)
     shelf = None if body.dry_run else characters
     new_draft = partial(Draft, lorebooks, shelf)
-    if body.text is not None and body.name is not None:
-        return await _read(body.text, body.name, body, turns, new_draft, on_error)
     record = None if body.character_id is None else await characters.get(body.character_id)
     if record is not None:
         check_match(record, if_match)
@@ -78,42 +79,18 @@ async def synthesize_character(
     except ProfileTooLong as error:
         raise ContextLengthError(str(error), param=source) from error
 
-    turn = await turns.complete(asked, _params(body, form, n), endpoint="synthesize")
+    turn = await turns.complete(asked, body.params(form, n), endpoint="synthesize")
     return ProfileStream(turn, form, keep, on_error, status=status, streamed=bool(body.stream), several=n > 1)
 
 
-async def _read(
-    text: str,
-    name: str,
-    body: SynthesisRequest,
-    turns: Turns,
-    new_draft: Callable[..., "Draft"],
-    on_error: ErrorResponse,
-) -> Response:
-    """Begin to read a text. After each piece the character gets a version; the last one has the variations."""
-    engine = turns.engine
-    try:
-        reading = await asyncio.to_thread(Reading, engine.renderer, engine.max_model_len, text, name)
-    except NameMissing as error:
-        raise InvalidRequestError(str(error), param="name", code="name_missing") from error
-    except ProfileTooLong as error:
-        raise ContextLengthError(str(error), param="text") from error
-    draft, n = new_draft(), body.n or 1
-
-    async def ask() -> RunningTurn:
-        asked = await asyncio.to_thread(reading.ask)
-        params = _params(body, reading.form, n if reading.done else 1)
-        return await turns.complete(asked, params, endpoint="synthesize")
-
-    async def keep(_: Written) -> Wire:
-        return await draft.keep(build_card(reading.profile))
-
-    async def keep_variation(written: Written) -> Wire:
-        return await new_draft().keep(build_card(reading.profile.model_copy(update=written)))
-
-    status = 200 if body.dry_run else 201
-    begin = partial(ReadingStream, status=status, streamed=bool(body.stream), several=n > 1)
-    return begin(await ask(), reading, ask, keep, keep_variation, on_error)
+async def _read(reader: Reader, body: SynthesisRequest, on_error: ErrorResponse) -> Response:
+    """Begin to read a text, or to read on."""
+    status, several = 200 if body.dry_run or reader.record else 201, (body.n or 1) > 1
+    if reader.reading.done:
+        made = [{**reader.shown(), "reading": reading_to_wire(reader.reading)}]
+        return answer_stream(made) if body.stream else answer_json(made, status, several=several)
+    turn = await reader.ask()
+    return ReadingStream(turn, reader, on_error, status=status, streamed=bool(body.stream), several=several)
 
 
 async def _fill(
@@ -171,11 +148,6 @@ def _parse_half(card: dict[str, Any]) -> tuple[CharacterCard, bool]:
 
 def _is_blank(value: object) -> bool:
     return value is None or (isinstance(value, str) and not value.strip())
-
-
-def _params(body: SynthesisRequest, form: Form, n: int) -> SamplingParams:
-    temperature = TEMPERATURE if body.temperature is None else body.temperature
-    return form.params(temperature=temperature, seed=body.seed, n=n)
 
 
 class Draft:
