@@ -7,12 +7,12 @@ in `compat` each piece stands where the card specifications and SillyTavern put 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-import models.stage
 from characters.calls import Context
 from characters.card import DEFAULT_USER, CharacterCard
 from characters.lore.activation import Part
 from characters.lore.placement import DEFAULT_DEPTH, Position
 
+import models.stage
 from models.examples import parse_examples
 from models.lore import Layout, LoreBlock
 from models.prompt import Insertion
@@ -25,6 +25,7 @@ CLOSING = (
     "What {{char}} doesn't know, {{char}} doesn't make up. Mean {{user}} no harm."
 )
 EXAMPLE = "An example of how {{char}} talks:"
+MEMORY = "What {{char}} remembers"
 RECAP = "What has happened so far, in short:"
 BEGINNING = "So much for examples. Here the conversation begins."
 
@@ -79,7 +80,8 @@ class Scene:
     `extra` is what a client sent as its own system message before the first turn, `instructions` what it sends since.
     `request` asks for something else than the character's reply, behind everything that was said. Where several
     characters play, `stage` says who, and `card` is the speaker's; in the head it has their names and the scene.
-    `lore` is what fired; `disabled` names parts that it turns off. `context` is what macros know of the moment.
+    `lore` is what fired; `disabled` names parts that it turns off. `memories` are lines, of what was said long ago.
+    `context` is what macros know of the moment.
     """
 
     card: CharacterCard
@@ -89,6 +91,7 @@ class Scene:
     request: str = ""
     note: Note = Note()
     lore: Sequence[LoreBlock] = ()
+    memories: Sequence[str] = ()
     disabled: frozenset[str] = frozenset()
     layout: Layout = "cache"
     stage: Stage | None = None
@@ -167,7 +170,7 @@ def _closing(scene: Scene) -> list[Message]:
             for name, note in (("depth_prompt", depth_prompt), ("note", scene.note))
             for block in _note(scene, name, note)
         ]
-        blocks = (*_world_of("World", scene.lore_at("tail")), *notes, *instructions, *last)
+        blocks = (*_world_of("World", scene.lore_at("tail")), *_memory(scene), *notes, *instructions, *last)
         return [Message("system", blocks)] if blocks else []
     placed = [
         Message(block.placement.role, (Block(block.name, block.text),), block.placement.depth)
@@ -183,6 +186,7 @@ def _closing(scene: Scene) -> list[Message]:
         *placed,
         Message(depth_prompt.role, tuple(_note(scene, "depth_prompt", depth_prompt)), depth_prompt.depth),
         Message(scene.note.role, tuple(note), scene.note.depth),
+        Message("system", tuple(_memory(scene))),
         Message("system", tuple(instructions)),
         Message("system", tuple(last), 0),
     ]
@@ -256,6 +260,7 @@ def _stage_closing(scene: Scene, stage: Stage) -> list[Block]:
         *_section(scene, "knowledge", "What {{char}} knows and others don't", stage.knowledge),
         *_section(scene, "whispers", "What was said to {{char}} alone", "\n".join(stage.whispers)),
         *_world_of("World", lore),
+        *_memory(scene),
         *_note(scene, "depth_prompt", _depth_prompt(scene)),
         *_note(scene, "note", scene.note),
         *_section(scene, "instructions", "", scene.instructions),
@@ -268,6 +273,12 @@ def _section(scene: Scene, name: str, title: str, text: str, original: str = "")
     text = scene.expand(text, original).strip() if text.strip() else ""
     heading = f"# {scene.expand(title)}\n" if title else ""
     return [Block(name, heading + text)] if text else []
+
+
+def _memory(scene: Scene) -> list[Block]:
+    """What was said is told as it was said: macros in it are left alone."""
+    title = scene.expand(MEMORY)
+    return [Block("memory", "\n".join([f"# {title}", *scene.memories]))] if scene.memories else []
 
 
 def _world(scene: Scene, *positions: Position) -> list[Block]:

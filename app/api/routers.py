@@ -7,7 +7,7 @@ from app.api.characters import exports, imports, inspector, pictures
 from app.api.characters import routes as characters
 from app.api.chat import openai
 from app.api.lorebooks import routes as lorebooks
-from app.api.sessions import opening, reading, tree, turns
+from app.api.sessions import auto, memories, opening, reading, tree, turns
 from app.api.synthesis import routes as synthesis
 
 
@@ -26,6 +26,8 @@ def all_routers() -> list[APIRouter]:
         opening.router,
         reading.router,
         turns.router,
+        memories.router,
+        auto.router,
         tree.router,
         ops.router,
     ]

@@ -6,7 +6,9 @@ from dataclasses import dataclass, replace
 
 from app.errors import NotFoundError
 from app.sessions.bounds import BoundedRenderer
+from app.sessions.cast import Member
 from app.sessions.lore import NOTHING, Lore, Told, build_chat, has_lore
+from app.sessions.memory import Memory
 from app.sessions.plans import Plan
 from app.sessions.session import Message, Session, lore_state, new_id
 from app.sessions.shelf import Shelf
@@ -41,13 +43,20 @@ class Preparation:
     """Prepares the turns of sessions on one model, in a context of `max_model_len` tokens."""
 
     def __init__(
-        self, renderer: BoundedRenderer, lore: Lore, characters: CharacterStore, shelf: Shelf, max_model_len: int
+        self,
+        renderer: BoundedRenderer,
+        lore: Lore,
+        characters: CharacterStore,
+        shelf: Shelf,
+        max_model_len: int,
+        memory: Memory | None = None,
     ) -> None:
         self._renderer = renderer
         self._lore = lore
         self._characters = characters
         self._shelf = shelf
         self._max_model_len = max_model_len
+        self._memory = memory
 
     async def with_head(self, session: Session) -> Session:
         """`session` with its head written, the lore in it that is told on every turn.
@@ -66,6 +75,8 @@ class Preparation:
     async def prepare(self, session: Session, plan: Plan) -> Setup:
         """What the turn of `plan` says beside the history, its lore told; frozen lore is added to the plan."""
         history = [*session.path(plan.added[0].parent if plan.added else plan.parent), *plan.added]
+        if session.cast:
+            return await self._prepare_scene(session, plan, history)
         context = session.turn_context(history)
         told = await self._tell(session, plan, history, context)
         if told.frozen and plan.added:
@@ -76,28 +87,74 @@ class Preparation:
         elif told.frozen:
             written = history[-2].content if len(history) > 1 and history[-2].role == "system" else ""
             told = told.thawed(written)
-        scene = replace(session.scene(told, context), instructions=plan.instructions, request=plan.request)
+        memories = await self._recall(session, history, told)
+        scene = session.scene(told, context)
+        scene = replace(scene, instructions=plan.instructions, request=plan.request, memories=memories)
         return Setup(plan, history, told, scene)
 
-    async def _tell(self, session: Session, plan: Plan, history: Sequence[Message], context: Context) -> Told:
-        if not has_lore(session.card, session.books):
+    async def _prepare_scene(self, session: Session, plan: Plan, said: Sequence[Message]) -> Setup:
+        """The same, of a session with a cast: what only the speaker knows is in no other speaker's prompt."""
+        speaker = session.member(plan.speaker)
+        heard = session.heard(said, plan.speaker)
+        context = session.turn_context(heard)
+        told = NOTHING
+        if speaker:
+            always = {block.text for block in (await self.told_always(session)).blocks}
+            told = await self._tell(session, plan, heard, context, speaker)
+            # What is frozen would be in everybody's history.
+            told = told.thawed("")
+            told = replace(told, blocks=[block for block in told.blocks if block.text not in always])
+        whispers = [
+            session.heading(message.role, message.speaker) + message.content for message in heard if message.seen_by
+        ]
+        scene = session.scene(told, context, speaker, whispers if speaker else ())
+        return Setup(
+            plan,
+            session.shared(said),
+            told,
+            replace(
+                scene,
+                instructions=plan.instructions,
+                request=plan.request,
+                memories=await self._recall(session, heard, told) if speaker else (),
+            ),
+        )
+
+    async def _recall(self, session: Session, history: Sequence[Message], told: Told) -> Sequence[str]:
+        """Lines of memory, in the room that the lore leaves."""
+        if self._memory is None:
+            return ()
+        lore = sum(self._renderer.count_tokens(block.text) for block in told.blocks if block.part != "head")
+        return await self._memory.recall(session, history, self._room(session, history) - lore)
+
+    async def _tell(
+        self,
+        session: Session,
+        plan: Plan,
+        history: Sequence[Message],
+        context: Context,
+        speaker: Member | None = None,
+    ) -> Told:
+        card, books = (speaker.card, (*session.books, *speaker.books)) if speaker else (session.card, session.books)
+        if not has_lore(card, books):
             return NOTHING
         window = next((index for index, message in enumerate(history) if message.id == session.window), 0)
         chat = build_chat(
-            session.card,
+            card,
             session.user,
             [(message.role, message.content) for message in history],
             kept_from=sum(message.role != "system" for message in history[:window]),
             greeting=session.greeting,
             trigger=plan.trigger,
         )
+        by_speaker = [message for message in history if message.speaker == plan.speaker] if speaker else history
         return await self._lore.tell(
-            session.card,
+            card,
             session.user,
-            session.books,
+            books,
             chat,
             context=context,
-            state=lore_state(history),
+            state=lore_state(by_speaker),
             room_tokens=self._room(session, history),
         )
 
@@ -110,7 +167,11 @@ class Preparation:
 
     async def renew(self, session: Session) -> Session:
         """The session under this model's vocabulary, with its character as it is now where it follows that."""
-        if session.follows:
+        if session.follows and session.cast:
+            cast = tuple([await self._followed(member) for member in session.cast])
+            if cast != session.cast:
+                session = replace(session, cast=cast).rewritten()
+        elif session.follows:
             with suppress(NotFoundError):  # deleted since: the session goes on with what it has
                 session = await self._follow(session, await self._characters.get(session.character_id))
         elif not session.revision:
@@ -119,6 +180,17 @@ class Preparation:
         if session.fingerprint != self._renderer.fingerprint:
             session = session.under(self._renderer, await self.told_always(session))
         return session
+
+    async def _followed(self, member: Member) -> Member:
+        """The member of a cast as its character is now; one that was deleted stays as it was."""
+        try:
+            now = await self._characters.get(member.character_id)
+        except NotFoundError:
+            return member
+        if now.revision == member.revision:
+            return member
+        books = await self._shelf.books(now.card)
+        return replace(member, card=now.card, revision=now.revision, version=now.version, books=books)
 
     async def _follow(self, session: Session, now: CharacterRecord) -> Session:
         if now.revision == session.revision:

@@ -7,24 +7,26 @@ chat template).
 
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, Protocol
 
 from app.errors import InvalidRequestError
+from app.sessions.cast import Member, TurnOrder
 from app.sessions.lore import NOTHING, Told
-from app.store.record import Record
 from characters.calls import Context
 from characters.card import CharacterCard
 from characters.lore.timing import LoreState, parse_state
 from characters.lorebook import Lorebook
 from models.renderer import Renderer, Turn
 from models.sections import Note, Scene, UserPersona, build_head, read_layout
+from models.stage import Stage, heading
 
 Speaker = Literal["user", "assistant", "system"]
 FinishReason = Literal["stop", "length", "interrupted"]
 Renewed = Literal["nothing", "head", "ids"]
+Encode = Callable[[str], Sequence[int]]
 
 # How many steps can be undone.
 MOST_UNDONE = 50
@@ -40,9 +42,15 @@ def new_id(kind: str) -> str:
     return f"{kind}_{uuid.uuid4().hex}"
 
 
-class Character(Record, Protocol):
-    """A stored character, as far as a session has to know it."""
+class Character(Protocol):
+    """Who a session is with, as far as it has to know: a stored character, or a whole cast."""
 
+    @property
+    def id(self) -> str: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def revision(self) -> str: ...
     @property
     def card(self) -> CharacterCard: ...
 
@@ -64,11 +72,15 @@ class Message:
     state: Mapping[str, Any] | None = None  # JSON
     speaker: str | None = None
     """The id of the character who says it, where several talk."""
+    seen_by: Sequence[str] = ()
+    """The ids of the only characters who hear it; empty for all."""
 
     def to_wire(self) -> dict[str, Any]:
         """What clients see."""
         shown: dict[str, Any] = {"id": self.id, "role": self.role, "content": self.content}
-        return shown | ({"finish_reason": self.finish_reason} if self.finish_reason else {})
+        shown |= {"finish_reason": self.finish_reason} if self.finish_reason else {}
+        shown |= {"speaker": self.speaker} if self.speaker else {}
+        return shown | ({"to": list(self.seen_by)} if self.seen_by else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +124,14 @@ class Session:
     seed: str = ""
     extra: str = ""
     note: Note = field(default_factory=Note)
+    memory: Literal["on", "off"] = "on"
+    as_of: float | str | None = None
+    """A time, or a message's id: memories of what came later aren't told."""
     lorebook_ids: Sequence[str] = ()
     books: Sequence[tuple[str, Lorebook]] = ()
     persona_id: str | None = None
+    cast: Sequence[Member] = ()
+    turn_order: TurnOrder = "list"
     greeting: int | None = None
     follows: bool = False
     character_version: int = 0
@@ -137,21 +154,65 @@ class Session:
             tip = message.parent
         return path[::-1]
 
+    def member(self, character_id: str | None) -> Member | None:
+        """The one of the cast with that id."""
+        return next((member for member in self.cast if member.character_id == character_id), None)
+
+    def names(self) -> list[str]:
+        """Who may speak in the scene of a cast, the user last; none where a single character talks."""
+        return [*(member.name for member in self.cast), self.user.name] if self.cast else []
+
+    def shared(self, messages: Sequence[Message]) -> list[Message]:
+        """What everybody hears of them, which is what prompts have as history."""
+        return [message for message in messages if not message.seen_by]
+
+    def heard(self, messages: Sequence[Message], speaker: str | None) -> list[Message]:
+        """What a member of the cast hears of them."""
+        return [message for message in messages if not message.seen_by or speaker in message.seen_by]
+
+    def heading(self, role: Speaker, speaker: str | None) -> str:
+        """What stands before a line of the scene; nothing where a single character talks."""
+        if not self.cast or role == "system":
+            return ""
+        member = self.member(speaker)
+        return heading(self.user.name if role == "user" else member.name if member else self.card.name)
+
+    def as_turns(self, messages: Sequence[Message], encode: Encode) -> list[Turn]:
+        """The messages as the renderer reads them."""
+        if not self.cast:
+            return [Turn(message.role, message.token_ids) for message in messages]
+        return [
+            Turn(message.role, [*encode(self.heading(message.role, message.speaker)), *message.token_ids])
+            for message in messages
+        ]
+
     def instructions(self, system: Sequence[str]) -> str:
         """Of `system`, the instructions that a client sends by now, those that aren't in the head."""
         begun = next((count for count in range(len(system) + 1) if join_instructions(system[:count]) == self.extra), 0)
         return join_instructions(system[begun:])
 
-    def scene(self, told: Told = NOTHING, context: Context | None = None) -> Scene:
-        """What prompts say beside the history, with the lore that is told; by default as when the session began."""
+    def scene(
+        self,
+        told: Told = NOTHING,
+        context: Context | None = None,
+        speaker: Member | None = None,
+        whispers: Sequence[str] = (),
+    ) -> Scene:
+        """What prompts say beside the history, with the lore that is told; by default as when the session began.
+
+        Of a cast it is what all are told, and what the `speaker` is told where there is one.
+        """
+        names = [member.name for member in self.cast]
+        told_alone = (speaker.name, speaker.motive, speaker.knowledge, whispers) if speaker else ()
         return Scene(
-            self.card,
+            speaker.card if speaker else self.card,
             self.user,
             self.extra,
             note=self.note,
             lore=told.blocks,
             disabled=told.disabled,
             layout=read_layout(self.card),
+            stage=Stage(names, *told_alone) if names else None,
             context=replace(context or self.opening_context(), outlets=told.outlets),
         )
 
@@ -225,11 +286,18 @@ class Session:
             "persona_id": self.persona_id,
             "lorebook_ids": list(self.lorebook_ids),
             "note": asdict(self.note) if self.note.text else None,
+            "memory": self.memory,
+            "as_of": self.as_of,
             "checkpoints": dict(self.checkpoints),
+            **(self._cast_to_wire() if self.cast else {}),
             "version": self.version,
             "created": int(self.created),
             "updated": int(self.updated),
         }
+
+    def _cast_to_wire(self) -> dict[str, Any]:
+        told = [{"character_id": member.character_id, "name": member.name} for member in self.cast]
+        return {"cast": told, "scene": self.card.data.scenario, "turn_order": self.turn_order}
 
 
 def open_session(
@@ -320,8 +388,3 @@ def known_of(said: Sequence[tuple[str, str]]) -> dict[str, str]:
 
 def _local(moment: float) -> datetime:
     return datetime.fromtimestamp(moment, UTC).astimezone()
-
-
-def as_turns(messages: Sequence[Message]) -> list[Turn]:
-    """The messages as the renderer reads them."""
-    return [Turn(message.role, message.token_ids) for message in messages]

@@ -22,13 +22,13 @@ class Shelf:
         return await self.personas.get(persona_id)
 
     async def books(
-        self, card: CharacterCard, chosen: Sequence[str] = (), persona_id: str | None = None
+        self, card: CharacterCard | None, chosen: Sequence[str] = (), persona_id: str | None = None
     ) -> tuple[tuple[str, Lorebook], ...]:
         """The books of a session: `chosen` for it, its persona's, then its character's, as many as go together.
 
         Raises InvalidRequestError when one of `chosen` isn't there; those of the others may have gone.
         """
-        others = [*await self._personas_books(persona_id), *attached(card)]
+        others = [*await self._personas_books(persona_id), *(attached(card) if card else [])]
         known = await self.lorebooks.known(others) if others else []
         wanted = list(dict.fromkeys([*chosen, *known]))[: max(MAX_BOOKS, len(chosen))]
         return tuple(await load_books(self.lorebooks, wanted)) if wanted else ()

@@ -73,6 +73,8 @@ class SessionWrite:
             token_ids=[*plan.prefill_ids, *token_ids],
             finish_reason=_stored(choice.finish_reason),
             state=self.state,
+            speaker=plan.speaker,
+            seen_by=plan.seen_by,
         )
 
 

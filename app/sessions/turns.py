@@ -26,14 +26,16 @@ from app.errors import (
 from app.metrics import Metrics
 from app.sessions.afterwards import Afterwards
 from app.sessions.bounds import BoundedRenderer
+from app.sessions.direction import Direction
 from app.sessions.lore import Books, Lore, build_chat
-from app.sessions.plans import Plan, plan_another, plan_continuation, plan_impersonation, plan_reply
+from app.sessions.memory import Memory
+from app.sessions.plans import Plan, plan_another, plan_continuation, plan_impersonation, plan_next, plan_reply
 from app.sessions.preparation import Preparation, Setup
 from app.sessions.recalled import RecalledTurn
 from app.sessions.receipts import DoneBefore, Receipt, current_operation
 from app.sessions.reconciliation import Aside, Shown, as_written, plan_transcript
 from app.sessions.running import Running
-from app.sessions.session import Session, as_turns, build_state, known_of, new_id
+from app.sessions.session import Session, build_state, known_of, new_id
 from app.sessions.shelf import Shelf
 from app.sessions.terms import Terms
 from app.sessions.tree import Change, check_room
@@ -47,6 +49,7 @@ from models.examples import Line
 from models.prompt import Prompt, PromptTooLong, build_prompt
 from models.renderer import RenderError, Turn
 from models.sections import Scene, build_head, build_insertions, build_recap
+from models.stage import stops
 from models.transcript import NONE_KNOWN, Known, build_transcript_prompt
 from models.trials import Trials
 
@@ -66,12 +69,16 @@ class Turns:
         characters: CharacterStore,
         shelf: Shelf,
         afterwards: Afterwards,
+        memory: Memory | None = None,
         reply_tokens: int,
     ) -> None:
         self.engine = engine
         self.renderer = BoundedRenderer(engine.renderer, engine.max_model_len)
         self.lore = Lore(self.renderer.count_tokens, engine.max_model_len)
-        self.preparation = Preparation(self.renderer, self.lore, characters, shelf, engine.max_model_len)
+        self.direction = Direction(self)
+        self.preparation = Preparation(
+            self.renderer, self.lore, characters, shelf, engine.max_model_len, memory
+        )
         self.sessions = sessions
         self.metrics = metrics
         self.running = running
@@ -84,10 +91,17 @@ class Turns:
         self.encode_fixed = lru_cache(maxsize=512)(self.renderer.encode)
 
     async def reply(
-        self, session_id: str, content: str, params: SamplingParams, terms: Terms = Terms()
+        self,
+        session_id: str,
+        content: str,
+        params: SamplingParams,
+        terms: Terms = Terms(),
+        *,
+        speaker: str | None = None,
+        to: Sequence[str] = (),
     ) -> RunningTurn:
-        """Answer a message of the user's."""
-        plan = partial(plan_reply, content=content, encode=self.renderer.encode)
+        """Answer a message of the user's. Of a cast `speaker` names who answers, and `to` those who hear both."""
+        plan = partial(plan_reply, content=content, encode=self.renderer.encode, speaker=speaker, to=to)
         return await self._begin(session_id, plan, params, "sessions", terms)
 
     async def follow(
@@ -109,22 +123,32 @@ class Turns:
         """
 
         def plan(session: Session) -> Plan:
-            if character_id not in (None, session.character_id):
+            speaker = character_id if session.member(character_id) else None
+            if speaker is None and character_id not in (None, session.character_id):
                 if whole:
                     raise Aside("character")
                 raise InvalidRequestError(
                     f"the session {quoted(session_id)} is with {session.character_id!r}, not {character_id!r}",
                     param="model",
                 )
-            return plan_transcript(session, lines, self.renderer.encode, system=system, whole=whole, shown=shown)
+            planned = plan_transcript(session, lines, self.renderer.encode, system=system, whole=whole, shown=shown)
+            return replace(planned, speaker=planned.speaker or speaker)
 
         if lines[-1].role == "assistant":
             params = _going_on(params)
         return await self._begin(session_id, plan, params, "chat.completions", Terms())
 
-    async def regenerate(self, session_id: str, params: SamplingParams, terms: Terms = Terms()) -> RunningTurn:
+    async def regenerate(
+        self, session_id: str, params: SamplingParams, terms: Terms = Terms(), *, speaker: str | None = None
+    ) -> RunningTurn:
         """Another reply beside the last one, which is kept as its sibling."""
-        return await self._begin(session_id, plan_another, params, "regenerate", terms)
+        return await self._begin(session_id, partial(plan_another, speaker=speaker), params, "regenerate", terms)
+
+    async def speak(
+        self, session_id: str, params: SamplingParams, terms: Terms = Terms(), *, speaker: str | None = None
+    ) -> RunningTurn:
+        """What a character says next, without a word of the user's. Raises UsersTurn when nobody would."""
+        return await self._begin(session_id, partial(plan_next, speaker=speaker), params, "auto", terms)
 
     async def continue_(self, session_id: str, params: SamplingParams, terms: Terms = Terms()) -> RunningTurn:
         """The last reply, going on with the token after its last one, as a sibling of it."""
@@ -267,9 +291,15 @@ class Turns:
         self._admit()
         try:
             async with self._taken(session_id, terms) as (session, turn_id):
-                setup = await self.preparation.prepare(session, make_plan(session))
+                plan = await self.direction.cast(session, make_plan(session))
+                setup = await self.preparation.prepare(session, plan)
                 check_room(session, len(setup.plan.added) + params.n)
-                params = replace(params, max_tokens=params.max_tokens or self._reply_tokens, ends_loops=True)
+                params = replace(
+                    params,
+                    max_tokens=params.max_tokens or self._reply_tokens,
+                    ends_loops=True,
+                    stop=(*params.stop, *stops(session.names())),
+                )
                 prompt, params = self.lay_out(session, setup, params, setup.plan.prefill_ids)
         except DoneBefore as done:
             return RecalledTurn(self, await self.sessions.get(session_id), done.receipt, endpoint)
@@ -290,7 +320,8 @@ class Turns:
     ) -> tuple[Prompt, SamplingParams]:
         """The turn's prompt, and its sampling with the room that is left. Raises ContextLengthError."""
         encode, scene = self.renderer.encode, setup.scene
-        turns = as_turns(setup.history) + ([Turn("assistant", prefill_ids)] if prefill_ids else [])
+        begun = [*encode(session.heading(setup.plan.role, setup.plan.speaker)), *prefill_ids]
+        turns = session.as_turns(setup.history, self.encode_fixed) + ([Turn("assistant", begun)] if begun else [])
         head = session.head if scene.layout == "cache" else build_head(encode, setup.head_scene(session))
         build = partial(
             build_prompt,

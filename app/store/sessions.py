@@ -19,7 +19,9 @@ from redis.asyncio import Redis
 from app.errors import ConflictError, NotFoundError, SessionBusyError, quoted
 from app.sessions.receipts import KEPT_S, DoneBefore, Receipt, current_operation
 from app.sessions.session import Cut, Message, Session, new_id
+from app.store.cast import dump_cast, load_cast
 from app.store.connection import Replies, redis_errors
+from app.store.durability import Durability, DurableScript
 from app.store.idempotency import erase_records, record_key
 from app.store.scripts import load_script
 from characters.card import CharacterCard
@@ -38,9 +40,12 @@ _SETTINGS = (
     "revision",
     "checkpoints",
     "seed",
+    "turn_order",
+    "memory",
+    "as_of",
 )
 # What a list shows of a session, and what it needs not be told of it.
-_SHOWN = (b"version", b"character_id", b"user", b"created", b"updated", b"settings")
+_SHOWN = (b"version", b"character_id", b"user", b"created", b"updated", b"settings", b"cast")
 _NOTHING = {
     b"card": b'{"data":{"name":"nobody"}}',
     b"fingerprint": b"",
@@ -49,6 +54,8 @@ _NOTHING = {
     b"window": b"",
     b"extra": b"",
 }
+# Everything that a session has, but for its receipts.
+_PARTS = ("meta", "operations", "messages", "tokens", "lease", "memories", "vectors", "remembered")
 # Larger ones are read beside the event loop.
 _LARGE_BOOKS = 1 << 16
 _MESSAGE_FIELDS = tuple(field.name for field in fields(Message) if field.name != "token_ids")
@@ -57,13 +64,13 @@ _MESSAGE_FIELDS = tuple(field.name for field in fields(Message) if field.name !=
 class SessionStore:
     """All methods raise UnavailableError when Redis doesn't answer, and NotFoundError for an unknown session."""
 
-    def __init__(self, redis: Redis, lease_s: float) -> None:
+    def __init__(self, redis: Redis, lease_s: float, durability: Durability = "everysec") -> None:
         self._redis: Replies = redis
         self._lease_ms = int(lease_s * 1000)
         self._acquire = redis.register_script(load_script("acquire"))
-        self._commit = redis.register_script(load_script("commit"))
+        self._commit = DurableScript(redis, "commit", durability)
         self._release = redis.register_script(load_script("release"))
-        self._renew = redis.register_script(load_script("renew"))
+        self._renew = load_script("renew")
         self._plan = redis.register_script(load_script("plan"))
         self._reserve = redis.register_script(load_script("reserve"))
         self._erase = redis.register_script(load_script("erase"))
@@ -184,12 +191,13 @@ class SessionStore:
         async with redis_errors():
             pipeline = self._redis.pipeline(transaction=False)
             for session_id, lease in leases:
-                await self._renew(keys=[_key(session_id, "lease")], args=[lease, self._lease_ms], client=pipeline)
+                # As text: a cluster's pipelines take no script by its digest.
+                pipeline.eval(self._renew, 1, _key(session_id, "lease"), lease, self._lease_ms)
             await pipeline.execute()
 
     async def delete(self, session_id: str) -> None:
         """Erase the session and everything of it."""
-        keys = [_key(session_id, part) for part in ("meta", "operations", "messages", "tokens", "lease")]
+        keys = [_key(session_id, part) for part in _PARTS]
         async with redis_errors():
             removed, *operations = await self._erase(keys=keys, args=[_receipt_key(session_id, "")])
             await self._redis.zrem(ALL, session_id)
@@ -237,6 +245,7 @@ def _meta(session: Session) -> dict[str, str | bytes]:
         "head_turns": orjson.dumps([[turn.role, len(turn.token_ids)] for turn in session.head]),
         "extra": session.extra,
         "books": orjson.dumps([[name, book.model_dump(exclude_unset=True)] for name, book in session.books]),
+        "cast": dump_cast(session.cast),
         "settings": orjson.dumps({name: getattr(session, name) for name in _SETTINGS} | {"note": asdict(session.note)}),
         "created": repr(session.created),
         **_moved(session),
@@ -290,6 +299,7 @@ def _load(
         planned=_load_cut(meta.get(b"planned", b"")),
         extra=meta[b"extra"].decode(),
         books=_load_books(meta.get(b"books", b"[]")),
+        cast=load_cast(meta.get(b"cast", b"")),
         **_load_settings(meta.get(b"settings", b"{}")),
         created=float(meta[b"created"]),
         updated=float(meta[b"updated"]),

@@ -110,6 +110,8 @@ class ChatStream(TurnResponse):
         super().__init__(turn, model, on_error)
         self._include_usage = include_usage
         self._base = {"id": turn.id, "object": "chat.completion.chunk", "created": self.created, "model": model}
+        if turn.write and turn.write.plan.speaker:
+            self._base["speaker"] = turn.write.plan.speaker
         self._heads = [self._head(index) for index in range(len(turn.choices))]
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,7 +1,7 @@
 """Talking with a character: its reply, another one, more of the last one, or the user's own line."""
 
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
 from pydantic import Field
@@ -9,10 +9,11 @@ from starlette.responses import Response
 
 from app.api.chat.channel_stream import open_stream
 from app.api.chat.channels import ChannelFields, View, content_to_wire
-from app.api.chat.sse import TurnJson, logprobs_to_wire
+from app.api.chat.sse import TurnJson, TurnResponse, logprobs_to_wire
 from app.api.http.body import JsonRoute
 from app.api.http.deps import SettingsDep, TurnsDep
 from app.errors import InvalidRequestError
+from app.sessions.cast import MOST_CAST
 from app.sessions.session import Message
 from app.sessions.terms import Terms
 from app.sessions.turn import Choice, RunningTurn
@@ -35,10 +36,17 @@ class TurnRequest(ChannelFields):
         return Terms(self.if_version)
 
 
-class MessageRequest(TurnRequest):
-    """What the user says."""
+class SpokenRequest(TurnRequest):
+    """Who of a cast is to speak, by id or name; the session's turn order says it by default."""
+
+    speaker: str | None = Field(None, max_length=200)
+
+
+class MessageRequest(SpokenRequest):
+    """What the user says; of a cast those in `to` alone hear it, and what is answered."""
 
     content: str = Field(max_length=MAX_CONTENT)
+    to: Annotated[list[Annotated[str, Field(max_length=200)]], Field(max_length=MOST_CAST)] | None = None
 
 
 class LineRequest(TurnRequest):
@@ -56,17 +64,18 @@ async def create_message(
         raise InvalidRequestError("`content` is empty: there is nothing to answer", param="content")
     turns.check_length(body.content)
     params = await body.to_params(turns, temperature=settings.temperature)
-    return _answer(await turns.reply(session_id, body.content, params, terms=body.terms()), body, request)
+    turn = await turns.reply(session_id, body.content, params, body.terms(), speaker=body.speaker, to=body.to or ())
+    return answer(turn, body, request)
 
 
 @router.post("/{session_id}/regenerate", response_model=None)
 async def regenerate(
-    session_id: str, request: Request, turns: TurnsDep, settings: SettingsDep, body: TurnRequest | None = None
+    session_id: str, request: Request, turns: TurnsDep, settings: SettingsDep, body: SpokenRequest | None = None
 ) -> Response:
     """Another reply to the user's last message; those before are kept beside it. The body may be left out."""
-    body = body or TurnRequest()
+    body = body or SpokenRequest()
     params = await body.to_params(turns, temperature=settings.temperature)
-    return _answer(await turns.regenerate(session_id, params, body.terms()), body, request)
+    return answer(await turns.regenerate(session_id, params, body.terms(), speaker=body.speaker), body, request)
 
 
 @router.post("/{session_id}/continue", response_model=None)
@@ -76,7 +85,7 @@ async def continue_(
     """The last reply, longer, from its last token on, beside the one before. A stream has only what is new."""
     body = body or TurnRequest()
     params = await body.to_params(turns, temperature=settings.temperature)
-    return _answer(await turns.continue_(session_id, params, body.terms()), body, request)
+    return answer(await turns.continue_(session_id, params, body.terms()), body, request)
 
 
 @router.post("/{session_id}/impersonate", response_model=None)
@@ -88,10 +97,11 @@ async def impersonate(
     turns.check_length(body.content)
     params = await body.to_params(turns, temperature=settings.temperature)
     turn = await turns.impersonate(session_id, params, begun=body.content, terms=body.terms())
-    return _answer(turn, body, request)
+    return answer(turn, body, request)
 
 
-def _answer(turn: RunningTurn, body: TurnRequest, request: Request) -> Response:
+def answer(turn: RunningTurn, body: TurnRequest, request: Request) -> TurnResponse:
+    """The turn as `body` wants it: a stream, or JSON."""
     assert turn.write is not None
     model, begun = turn.write.session.character_id, turn.write.plan.prefill
     if body.stream:
@@ -111,6 +121,7 @@ def _reply_to_wire(message: Message, choice: Choice, view: View) -> dict[str, An
     return {
         "id": message.id,
         "role": message.role,
+        **({"speaker": message.speaker} if message.speaker else {}),
         **(content_to_wire(message.content, view) if message.role == "assistant" else {"content": message.content}),
         "finish_reason": choice.finish_reason,
         **({"logprobs": logprobs_to_wire(choice.logprobs)} if choice.logprobs else {}),

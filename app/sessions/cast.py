@@ -1,0 +1,106 @@
+"""Several characters in one session: who they are, what each is told, and who of them speaks next. Pure."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Literal, Protocol
+
+from app.errors import InvalidRequestError, quoted
+from app.sessions.lore import Books
+from characters.card import CardData, CharacterCard
+
+TurnOrder = Literal["list", "natural", "director", "manual"]
+
+MOST_CAST = 12
+# SillyTavern's, for a card that says nothing of it.
+TALKATIVENESS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One of the cast, as it was at `revision`: what it wants and what it alone knows, and its own lorebooks."""
+
+    character_id: str
+    card: CharacterCard
+    motive: str = ""
+    knowledge: str = ""
+    books: Books = ()
+    version: int = 0
+    revision: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.card.name
+
+    @property
+    def talkativeness(self) -> float:
+        """How likely it joins in, from 0 to 1; whatever else a card says counts as nothing."""
+        try:
+            return min(1.0, max(0.0, float(self.card.data.extensions.get("talkativeness", TALKATIVENESS))))
+        except (TypeError, ValueError):
+            return TALKATIVENESS
+
+
+class Line(Protocol):
+    """A message of a session, as far as the order of speakers depends on it."""
+
+    @property
+    def speaker(self) -> str | None: ...
+    @property
+    def content(self) -> str: ...
+
+
+def check_cast(cast: Sequence[Member]) -> None:
+    """Raise InvalidRequestError for a cast that can't play: too many, or two that can't be told apart."""
+    if len(cast) > MOST_CAST:
+        told = f"a cast of {len(cast)} is too large; at most {MOST_CAST} play together"
+        raise InvalidRequestError(told, param="character_ids", code="cast_too_large")
+    names = [member.name.casefold() for member in cast]
+    twice = next((member.name for member in cast if names.count(member.name.casefold()) > 1), None)
+    if twice is not None:
+        told = f"two of the cast are called {quoted(twice)}, and couldn't be told apart"
+        raise InvalidRequestError(told, param="character_ids", code="cast_names_alike")
+
+
+def build_ensemble(cast: Sequence[Member], scene: str) -> CharacterCard:
+    """What stands for the whole cast where a session has a card: its names, and the scene that it plays."""
+    return CharacterCard(data=CardData(name=", ".join(member.name for member in cast)[:200], scenario=scene))
+
+
+def find_member(cast: Sequence[Member], named: str) -> Member:
+    """The member of that id or name. Raises InvalidRequestError."""
+    for member in cast:
+        if named == member.character_id or named.casefold() == member.name.casefold():
+            return member
+    told = f"{quoted(named)} is none of the cast: {', '.join(member.character_id for member in cast)}"
+    raise InvalidRequestError(told, param="speaker", code="unknown_speaker")
+
+
+def next_in_list(cast: Sequence[Member], said: Sequence[Line]) -> Member:
+    """The one after the last speaker, round and round."""
+    ids = [member.character_id for member in cast]
+    last = next((line.speaker for line in reversed(said) if line.speaker in ids), None)
+    return cast[(ids.index(last) + 1) % len(cast)] if last else cast[0]
+
+
+def next_naturally(cast: Sequence[Member], said: Sequence[Line], seed: str) -> Member:
+    """Who is spoken of in the last line, the first first; else who feels like talking; else anybody.
+
+    Nobody follows themselves unless they are alone. The same `seed` gives the same again.
+    """
+    last = said[-1] if said else None
+    others = [member for member in cast if last is None or member.character_id != last.speaker] or list(cast)
+    mentioned = [(place, member) for member in others if (place := _mention(member, last.content if last else "")) >= 0]
+    if mentioned:
+        return min(mentioned, key=lambda found: found[0])[1]
+    chance = Random(seed)  # noqa: S311 - who talks is no secret
+    chance.shuffle(others)
+    return next((member for member in others if chance.random() < member.talkativeness), others[0])
+
+
+def _mention(member: Member, text: str) -> int:
+    """Where the text first has a word of the member's name, -1 for nowhere."""
+    words = [member.name, *(word for word in re.findall(r"\w+", member.name) if len(word) > 2)]
+    found = re.search(rf"(?<!\w)(?:{'|'.join(map(re.escape, words))})(?!\w)", text, re.IGNORECASE)
+    return found.start() if found else -1
