@@ -41,17 +41,15 @@ def still_written(profile: Profile, wrote: Fields) -> Fields:
     return {field: value for field, value in wrote.items() if getattr(profile, field) == value}
 
 
-def merge_profile(card: CharacterCard, asked: Profile, written: Fields) -> tuple[CharacterCard, dict[str, str]]:
-    """The card with what was `written` of a profile that was `asked` about, and the fields that it changed.
+def changed_fields(one: Profile, other: Profile) -> set[str]:
+    """The fields in which they differ."""
+    return {field for field in SYNTHESIS_LENGTHS if getattr(one, field) != getattr(other, field)}
 
-    What somebody else has changed since then stays.
-    """
+
+def merge_profile(card: CharacterCard, written: Fields) -> tuple[CharacterCard, dict[str, str]]:
+    """The card with what was `written` of its profile, and what of that is new."""
     now = card.profile or Profile()
-    new = {
-        field: value
-        for field, value in written.items()
-        if getattr(now, field) == getattr(asked, field) and getattr(now, field) != value
-    }
+    new = {field: value for field, value in written.items() if getattr(now, field) != value}
     name = now.name or one_line(card.data.name)
     profile = now.model_copy(update={**new, "name": name})
     return card.model_copy(update={"profile": profile}), new

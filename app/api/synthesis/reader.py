@@ -4,7 +4,7 @@ Each piece that tells something new is a version. Whoever sends the same text ag
 """
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from app.api.characters.routes import card_to_wire, to_wire
 from app.api.http.etags import check_match
@@ -16,7 +16,7 @@ from app.sessions.turns import Turns
 from app.store.characters import CharacterRecord, CharacterStore
 from characters.card import CharacterCard, build_card, slug
 from characters.profile import Profile
-from models.synthesis.bookmark import Bookmark, merge_profile, still_written, told_by_people
+from models.synthesis.bookmark import Bookmark, changed_fields, merge_profile, still_written, told_by_people
 from models.synthesis.form import ProfileTooLong
 from models.synthesis.manuscript import Manuscript
 from models.synthesis.reading import NameMissing, NothingToLearn, Reading
@@ -24,7 +24,10 @@ from models.synthesis.reading import NameMissing, NothingToLearn, Reading
 
 @dataclass(slots=True)
 class Reader:
-    """A reading under way. `record` is the character as it was read or written last, None before the first piece."""
+    """A reading under way. `record` is the character as it was read or written last, None before the first piece.
+
+    `theirs` are fields that somebody has changed since the reading began: they stay.
+    """
 
     reading: Reading
     bookmark: Bookmark
@@ -34,6 +37,7 @@ class Reader:
     if_match: str | None
     record: CharacterRecord | None
     card: CharacterCard
+    theirs: set[str] = field(default_factory=set)
 
     async def ask(self) -> RunningTurn:
         """The turn in which the model reads the next piece; the last one has the variations."""
@@ -47,9 +51,9 @@ class Reader:
         What its user changes meanwhile stays. Raises PreconditionError where that is another state than If-Match names,
         and ConflictError where somebody else reads on.
         """
-        asked = self.reading.profile
         while True:
-            card, new = merge_profile(self.card, asked, written)
+            ours = {name: value for name, value in written.items() if name not in self.theirs}
+            card, new = merge_profile(self.card, ours)
             try:
                 await self._write(card, new)
             except PreconditionError:
@@ -96,6 +100,7 @@ class Reader:
         if now.bookmark != self.record.bookmark:
             told = f"somebody else has read on for {now.id!r}, or has put another card in its place"
             raise ConflictError(told, code="reading_moved")
+        self.theirs |= changed_fields(now.card.profile or Profile(), self.card.profile or Profile())
         self.record, self.card = now, now.card
 
 
@@ -152,7 +157,7 @@ def _open(
             text,
             name,
             profile=profile,
-            kept=[field for field in kept if field != "name"],
+            kept=[name for name in kept if name != "name"],
             at=bookmark.at,
             read=bookmark.read,
         )
