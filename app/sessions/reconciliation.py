@@ -69,7 +69,7 @@ def plan_transcript(
     """The turn that `lines` ask for, of which a last one of the assistant's is the beginning of the reply.
 
     One message alone is the newest of a client that sends no others, unless it always sends the `whole` transcript.
-    `system` as of `Turns.reply`; `shown` is what the client sees of a reply. Raises Aside.
+    `system` as of `Turns.follow`; `shown` is what the client sees of a reply. Raises Aside.
     """
     begun = lines[-1].text if lines[-1].role == "assistant" else ""
     said = lines[:-1] if begun else lines
@@ -88,6 +88,8 @@ def plan_transcript(
         trigger="continue" if going_on else "regenerate" if replies and not begun else "normal",
         prefill=begun,
         prefill_ids=going_on.token_ids if going_on else encode(begun) if begun else [],
+        speaker=going_on.speaker if going_on else None,
+        seen_by=spoken.seen_by(added, parent),
     )
 
 
@@ -96,6 +98,7 @@ class _Spoken:
 
     def __init__(self, session: Session, shown: Shown) -> None:
         self._tip = session.tip
+        self._messages = session.messages
         self._shown = shown
         self._active = [message for message in session.branch() if message.role != "system"]
         self._active_ids = {message.id for message in self._active}
@@ -113,6 +116,11 @@ class _Spoken:
             else:
                 spoken.append(message)
         return spoken
+
+    def seen_by(self, added: Sequence[Message], parent: str | None) -> Sequence[str]:
+        """Who of a cast hears the reply to the last one added, else to `parent`: those who hear that."""
+        answered = added[-1] if added else self._messages.get(parent or "")
+        return answered.seen_by if answered else ()
 
     def is_quoted(self, text: str) -> bool:
         """Whether the text has messages of both sides in it, word for word."""
@@ -134,15 +142,17 @@ class _Spoken:
     def place(self, said: Sequence[Line]) -> Place:
         """Where a whole transcript stands, with its greeting or without, or what its client still shows of it."""
         keys = [self._key(line) for line in said]
-        openings = [message.id for message in self.under(None) if message.role == "assistant"]
+        roots = sorted(self.under(None), key=lambda root: root.created)
+        openings = [root.id for root in roots if root.role == "assistant"]
         unopened = said[0].role == "user"
         place = self._follow([None, *(openings if unopened else [])], keys)
         if not place.known and not unopened and not openings:
             place = self._follow([None], keys[1:], skipped=1)
         if place.known < len(keys) - 1:
             place = max(place, self._place_latest(keys), key=lambda found: found.known)
-        if not place.known and unopened and self._active and self._active[0].role == "assistant":
-            return Place(self._active[0].id)
+        if not place.known and unopened and roots and roots[0].role == "assistant":
+            # What the session was opened with.
+            return Place(roots[0].id)
         return place
 
     def end_of(self, place: Place) -> str | None:
@@ -156,7 +166,7 @@ class _Spoken:
         for line in lines:
             message_id = new_id("msg")
             if same := said.get(self._key(line)):
-                written.append(replace(same, id=message_id, parent=parent))
+                written.append(replace(same, id=message_id, parent=parent, turn_id=None))
             else:
                 written.append(Message(message_id, parent, line.role, line.text, encode(line.text.strip())))
             parent = message_id
