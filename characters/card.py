@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from characters.calls import Context
 from characters.macros import expand
 from characters.profile import Profile
+from characters.standin import MARK, is_standin
 
 EXTENSION = "opencharacter"
 DEFAULT_USER = "User"
@@ -90,7 +91,10 @@ class CharacterCard(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _lift_extension(cls, value: Any) -> Any:
-        """Take profile and persona out of `data.extensions.opencharacter`; top-level ones win over those."""
+        """Take profile and persona out of `data.extensions.opencharacter`; top-level ones win over those.
+
+        A description that only stands in for the profile goes.
+        """
         if not isinstance(value, dict) or not isinstance(value.get("data"), dict):
             return value
         data = dict(value["data"])
@@ -99,10 +103,12 @@ class CharacterCard(BaseModel):
             return value
         ours = extensions[EXTENSION]
         data["extensions"] = {key: item for key, item in extensions.items() if key != EXTENSION}
-        rest = {key: item for key, item in ours.items() if key not in ("profile", "persona")}
+        rest = {key: item for key, item in ours.items() if key not in ("profile", "persona", MARK)}
         if rest:
             data["extensions"][EXTENSION] = rest
         lifted = {key: ours[key] for key in ("profile", "persona") if ours.get(key) is not None}
+        if is_standin(data, ours) and (lifted.get("profile") or value.get("profile")):
+            data["description"] = ""
         return {**lifted, **{key: item for key, item in value.items() if item is not None}, "data": data}
 
     @property

@@ -8,7 +8,7 @@ from typing import Literal
 import orjson
 from pydantic import ValidationError
 
-from characters.card import CardError, CharacterCard
+from characters.card import EXTENSION, CardError, CharacterCard
 from characters.formats.assets import ICON_PATH, embedded_path, main_icon, settle_assets
 from characters.formats.dialects import to_data
 from characters.formats.document import Json, clean
@@ -17,6 +17,7 @@ from characters.formats.fields import LISTS, TEXTS, settle_fields
 from characters.formats.limits import MAX_CARD_BYTES
 from characters.formats.picture import is_picture
 from characters.lore.coercion import Coercion, first_warnings
+from characters.standin import with_standin
 
 Spec = Literal["v2", "v3"]
 REQUIRED = MappingProxyType({**dict.fromkeys(TEXTS, ""), **dict.fromkeys(LISTS, ())})
@@ -41,9 +42,15 @@ class CardFile:
         return path if path in self.files and is_picture(self.files[path]) else None
 
     def to_json(self, spec: Spec) -> dict[str, Json]:
-        """The card as V2 or V3 JSON, every required field there, and beside `data` what stood there when it came."""
+        """The card as V2 or V3 JSON, every required field there, and beside `data` what stood there when it came.
+
+        Where the profile says who it is and no description does, its lines are the description.
+        """
         value = self.card.to_v2() if spec == "v2" else self.card.to_v3()
         data = {**{key: list(item) if item == () else item for key, item in REQUIRED.items()}, **value["data"]}
+        told = with_standin(data, self.card.profile, EXTENSION)
+        if told is not data and len(orjson.dumps(told)) <= MAX_CARD_BYTES:
+            data = told
         return {**take_root(data), **value, "data": data}
 
 
