@@ -212,9 +212,11 @@ class Memory:
         self.told = told
         self.go = asyncio.Event()
         self.go.set()
+        self.asked = 0
         self.remembered: list[str] = []
 
     async def remember(self, session: Session, leaving: Sequence[Message]) -> str:
+        self.asked += 1
         await self.go.wait()
         self.remembered += [message.id for message in leaving]
         return self.told
@@ -288,6 +290,37 @@ async def test_what_left_unplanned_is_remembered(live: Live, memory: Memory, red
     assert session.window is not None
     assert set(branch[: branch.index(session.window)]) <= set(memory.remembered)
     assert await metric(live, 'history_cuts_total{kind="unplanned"}') == 1
+
+
+async def test_plan_that_comes_late_is_there_for_the_turn_after(live: Live, memory: Memory, redis: Redis) -> None:
+    path = await open_chat(live)
+    memory.go.clear()
+    for number in range(40):
+        await say(live, path, f"{number} {LINE}")
+        await wait_for(lambda: live.app.state.turns.afterwards.pending == memory.asked, "what can be done by now")
+        if memory.asked:
+            break
+    live.engine.script = Script(hold_after=2)
+    turn = asyncio.create_task(say(live, path, "A short one."))
+    await live.engine.held.wait()
+    memory.go.set()
+    await rest(live)
+    assert (await read_session(redis, path)).planned is None
+    live.engine.go.set()
+    await turn
+    await rest(live)
+    planned = (await read_session(redis, path)).planned
+    assert planned is not None
+    assert planned.recap == memory.told
+    assert memory.asked == 1
+
+
+async def test_switched_off_memory_is_not_told(live: Live, memory: Memory) -> None:
+    path = await open_chat(live)
+    await talk_until_cut(live, path)
+    (await live.client.patch(path, json={"memory": "off"})).raise_for_status()
+    await say(live, path)
+    assert RECAP not in live.engine.renderer.decode(live.engine.prompts[-1])
 
 
 async def test_memory_that_fails_costs_no_turn(live: Live) -> None:

@@ -31,6 +31,9 @@ FULL_SHARE = 0.5
 # Of the context that what is told of earlier messages may take.
 RECAP_SHARE = 1 / 16
 
+# Plans that came too late for one turn and wait for the end of the next.
+MOST_LATE = 1024
+
 # Stores what is worth remembering of messages that leave the prompt, and returns what is to be told of them. Done twice
 # for the same messages, it is done once.
 Remember = Callable[[Session, Sequence[Message]], Awaitable[str]]
@@ -66,6 +69,7 @@ class Afterwards:
         self.remember = remember
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._ahead: dict[str, anyio.CancelScope] = {}
+        self._late: dict[str, Cut] = {}
 
     def opened(self, session: Session) -> None:
         """A session was opened: its head is read, unless it was lately."""
@@ -127,12 +131,20 @@ class Afterwards:
         if session.window != before.window and start > told_until(session, history):
             # It was cut before anything was planned: what is told of it comes with the next cut.
             await self._recall(session, history[told_until(session, history) : start])
-        planned = await self._plan(session, history, spent)
+        late = self._late.pop(session.id, None)
+        planned = await self._plan(replace(session, planned=session.planned or late), history, spent)
         if planned is not None and planned != session.planned:
             if not await self._sessions.plan(session, planned):
+                self._keep_late(session.id, planned)
                 return
             session = replace(session, planned=planned)
         await self._warm(session, scope, pause_s=self.pause_s, due=planned is not None)
+
+    def _keep_late(self, session_id: str, planned: Cut) -> None:
+        """Keep a plan that the next turn came before: what is told of what leaves was long in the making."""
+        self._late[session_id] = planned
+        if len(self._late) > MOST_LATE:
+            del self._late[next(iter(self._late))]
 
     async def _plan(self, session: Session, history: Sequence[Message], spent: Spent) -> Cut | None:
         """The cut that the next turn may have to make; None when it won't."""

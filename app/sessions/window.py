@@ -25,7 +25,9 @@ def told_until(session: Session, history: Sequence[Message]) -> int:
 
 def recap_of(session: Session, history: Sequence[Message]) -> str:
     """What is told of messages that the prompt no longer holds; "" on a branch that doesn't go through the cut."""
-    return session.cut.recap if session.cut and _place(session.cut, history) is not None else ""
+    if session.cut is None or session.memory == "off" or _place(session.cut, history) is None:
+        return ""
+    return session.cut.recap
 
 
 def planned_cut(
@@ -35,7 +37,8 @@ def planned_cut(
     start = _place(session.planned, history)
     if session.planned is None or start is None:
         return None
-    return PlannedCut(start, [*head, *build_recap(encode, session.planned.recap)])
+    recap = session.planned.recap if session.memory != "off" else ""
+    return PlannedCut(start, [*head, *build_recap(encode, recap)])
 
 
 def cut_by(session: Session, history: Sequence[Message], prompt: Prompt) -> tuple[Session, str | None]:
