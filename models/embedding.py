@@ -127,9 +127,9 @@ def has_local_embedder() -> bool:
 def _load(model: str) -> "SentenceTransformer":
     import torch
     from sentence_transformers import SentenceTransformer
-    from transformers.utils.logging import disable_progress_bar
+    from transformers.utils import logging as transformers_logging
 
-    disable_progress_bar()
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # it publishes no types for this
     # Of this thread alone: the engine needs the other cores.
     torch.set_num_threads(1)
     packaged = model.removeprefix("sentence-transformers/") == MINILM and find_spec(MINILM_PACKAGE) is not None

@@ -28,7 +28,7 @@ class Live:
 @asynccontextmanager
 async def serve_live(engine: FakeEngine, redis_url: str, **settings: object) -> AsyncIterator[Live]:
     """Serve with `engine` on a free port, and stop at exit."""
-    chosen = Settings.model_validate({"redis_url": redis_url, **settings})
+    chosen = Settings.model_validate({"redis_url": redis_url, "embeddings": "off", "memory_notes": False, **settings})
 
     async def open_engine(_: Settings) -> FakeEngine:
         return engine

@@ -59,9 +59,10 @@ class Meaning:
             told = f"`vector` has {len(numbers)} numbers, and those of {self.model} have {dimensions}"
             raise InvalidRequestError(told, param=param, code="invalid_vector")
         try:
-            return normalized(np.array([numbers]))[0]
+            vector: Vectors = normalized(np.array([numbers]))[0]
         except ValueError as error:
             raise InvalidRequestError(f"`vector`: {error}", param=param, code="invalid_vector") from error
+        return vector
 
     async def _embed(self, texts: Sequence[str]) -> tuple[Vectors | None, Moods]:
         neutral = np.tile(NEUTRAL, (len(texts), 1))

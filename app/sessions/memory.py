@@ -7,10 +7,11 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
+from typing import Any
 
 import anyio.to_thread
 
@@ -35,6 +36,8 @@ RECALL_SHARE, RECAP_SHARE = 1 / 32, 1 / 16
 MOST_ASKED, FEW_WORDS = 1000, 4
 # Memories that are held ready, of all sessions together: at 384 numbers each, 75 MB.
 MOST_READY = 50_000
+# How close in meaning a memory must be for somebody who searches.
+LEAST_FOUND = 0.02
 # How far back the last exchange is looked for that has left the prompt.
 LOOKED_BACK = 8
 
@@ -108,7 +111,8 @@ class Memory:
         """The memories that a text brings back, with their scores, whoever may know them. Raises NotFoundError."""
         recollection = await self._recollection(session_id)
         question = await self.meaning.question(text)
-        ask = partial(recollection.ask, question, recollection.everything(), self._recall.weights, most=most)
+        weights = replace(self._recall.weights, least_meaning=LEAST_FOUND)
+        ask = partial(recollection.ask, question, recollection.everything(), weights, most=most)
         return await anyio.to_thread.run_sync(ask)
 
     async def all(self, session_id: str) -> Sequence[MemoryRecord]:
@@ -128,10 +132,24 @@ class Memory:
         wanting = [record for record, vector in zip(records, vectors, strict=True) if vector is None]
         await self.store.write(session_id, [*given, *await self.meaning.read(wanting)])
 
-    async def change(self, session_id: str, before: bytes, record: MemoryRecord) -> MemoryRecord:
-        """Put `record` in the place of the memory that was read as `before`, with a vector of its text as it is now."""
-        [new] = await self.meaning.read([record])
-        return await self.store.replace(session_id, before, new.record, new.vector)
+    async def change(
+        self, session_id: str, before: bytes, record: MemoryRecord, changes: Mapping[str, Any]
+    ) -> MemoryRecord:
+        """Change fields of the memory that was read as `before`; another text is read anew, and a mood that is given
+        stays.
+
+        Raises NotFoundError, and ConflictError when it has changed meanwhile.
+        """
+        changed = replace(record, **changes)
+        if "mood" in changes:
+            changed = replace(changed, moods=())
+        if changed.text == record.text:
+            await self.store.amend(session_id, before, changed)
+            return changed
+        [new] = await self.meaning.read([changed])
+        read = replace(new.record, moods=()) if "mood" in changes else new.record
+        await self.store.replace(session_id, before, read, new.vector)
+        return read
 
     async def close(self) -> None:
         """End what is still being remembered."""

@@ -3,13 +3,14 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
 from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
+from app.errors import InvalidRequestError, quoted
 from app.sessions.exchanges import source_of
 from app.sessions.session import Message, Session
 from app.store.memories import Memories, MemoryRecord
@@ -18,6 +19,8 @@ from models.memory.keywords import Keywords, words_of
 from models.memory.mood import NEUTRAL, Moods, named_mood
 from models.memory.ranking import Weights, best, blend, rank
 
+# Moments that a date can say, in seconds: some days after the year 1 to some before the year 10000.
+EARLIEST, LATEST = -62_135_000_000.0, 253_402_000_000.0
 # What may be told and what not, one truth value a memory.
 Mask = NDArray[np.bool_]
 
@@ -44,8 +47,8 @@ class Recollection:
         """The best of the `usable` memories with their scores, the best first, none of which say the same."""
         if not usable.any():
             return []
-        vectors = self._vectors if question.vector is not None else None
-        likeness = None if vectors is None else vectors @ question.vector
+        vectors = None if question.vector is None else self._vectors
+        likeness = None if vectors is None or question.vector is None else vectors @ question.vector
         meaning = blend(likeness, self._keywords.scores(question.text))
         ages = (time.time() if now is None else now) - self._times
         scores = rank(meaning, question.mood, self._moods, ages.astype(np.float32), weights)
@@ -98,6 +101,21 @@ class Recollection:
             return None
         nothing = np.full(width, np.nan, np.float32)
         return np.array([nothing if row is None or len(row) != width else row for row in rows], np.float32)
+
+
+def parse_as_of(session: Session, said: float | str | None) -> float | str | None:
+    """A session's `as_of`: a time, a date of ISO 8601 (UTC unless it says otherwise), a message's id, or none.
+
+    Raises InvalidRequestError.
+    """
+    if not isinstance(said, str) or said in session.messages:
+        return said
+    try:
+        moment = datetime.fromisoformat(said)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError) as error:
+        told = f"`as_of` is a time, a date, or the id of a message of this session, and not {quoted(said)}"
+        raise InvalidRequestError(told, param="as_of") from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,17 +141,18 @@ class MemoryStore:
             told = f"a session has at most {MOST_MEMORIES} memories: delete some"
             raise ConflictError(told, code="too_many_memories")
 
-    async def replace(
-        self, session_id: str, before: bytes, record: MemoryRecord, vector: Vectors | None = None
-    ) -> MemoryRecord:
-        """Put `record` in its place. Raises ConflictError when it isn't what it was `before`, NotFoundError."""
-        await self._put(session_id, record.id, before, record.dumps(), vector)
-        return record
+    async def replace(self, session_id: str, before: bytes, record: MemoryRecord, vector: Vectors | None) -> None:
+        """Put `record` in its place, with another vector. Raises ConflictError when it isn't what it was `before`."""
+        await self._put(session_id, record.id, before, record.dumps(), b"" if vector is None else vector.tobytes())
+
+    async def amend(self, session_id: str, before: bytes, record: MemoryRecord) -> None:
+        """The same, its vector as it was."""
+        await self._put(session_id, record.id, before, record.dumps(), b"=")
 
     async def delete(self, session_id: str, memory_id: str) -> None:
         """Forget it: it doesn't come back when its messages are remembered again. Raises NotFoundError."""
         _, before = await self.get(session_id, memory_id)
-        await self._put(session_id, memory_id, before, b"", None)
+        await self._put(session_id, memory_id, before, b"", b"")
 
     async def clear(self, session_id: str) -> None:
         """Forget all of them."""
@@ -168,11 +169,10 @@ class MemoryStore:
         async with redis_errors():
             await self._redis.hset(_keys(other_id)[3], mapping=dict(memories.marks))
 
-    async def _put(self, session_id: str, memory_id: str, before: bytes, after: bytes, vector: Vectors | None) -> None:
-        packed = b"" if vector is None else vector.tobytes()
+    async def _put(self, session_id: str, memory_id: str, before: bytes, after: bytes, vector: bytes) -> None:
+        args: list[str | bytes] = [memory_id, before, after, vector, _revision()]
         async with redis_errors():
-            keys = _keys(session_id)[1:]
-            outcome = await self._change(keys=keys, args=[memory_id, before, after, packed, _revision()])
+            outcome = await self._change(keys=_keys(session_id)[1:], args=args)
         if outcome == b"missing":
             raise _unknown(memory_id)
         if outcome == b"changed":

@@ -2,6 +2,7 @@
 in that mood (Emotional RAG, arXiv 2410.23041, where a model rates them; here they are read off a text's meaning).
 """
 
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import numpy as np
@@ -45,6 +46,6 @@ def named_mood(name: str | None) -> Moods:
     return np.array([emotion == name for emotion in EMOTIONS], np.float32)
 
 
-def mood_name(mood: Moods) -> Emotion | None:
-    """The strongest emotion, or None."""
-    return EMOTIONS[int(mood.argmax())] if mood.any() else None
+def mood_name(mood: Sequence[float]) -> Emotion | None:
+    """The strongest emotion, or None where there is none."""
+    return EMOTIONS[int(np.argmax(mood))] if any(mood) else None

@@ -7,6 +7,8 @@ from models.memory.keywords import words_of
 from models.memory.passages import Said, split
 
 LINE_CHARACTERS = 120
+# A line of so few words tells half as much a word as a long one: there is little in it.
+SHORT_WORDS = 8
 # Of the room, how much what was told before may keep: the latest of it.
 BEFORE_SHARE = 0.5
 
@@ -27,7 +29,10 @@ def _by_weight(lines: Sequence[str]) -> list[str]:
     """The lines from the one on that says most that no other says; questions tell little, and come last."""
     words = [frozenset(words_of(line)) for line in lines]
     common = Counter(word for found in words for word in found)
-    weights = {line: sum(1 / common[word] for word in found) for line, found in zip(lines, words, strict=True)}
+    weights = {
+        line: sum(1 / common[word] for word in found) / (len(found) + SHORT_WORDS)
+        for line, found in zip(lines, words, strict=True)
+    }
     return sorted(weights, key=lambda line: (line.endswith("?"), -weights[line]))
 
 
