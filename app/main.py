@@ -24,7 +24,8 @@ from app.sessions.turns import Turns
 from app.sessions.warming import Warming
 from app.settings import Settings
 from app.store.characters import CharacterStore
-from app.store.connection import connect
+from app.store.connection import connect, redis_errors
+from app.store.durability import check_durability
 from app.store.embedded import embedded_redis
 from app.store.idempotency import Claims
 from app.store.lorebooks import LorebookStore
@@ -109,17 +110,19 @@ def create_app(settings: Settings, open_engine: OpenEngine = open_engine) -> Fas
         async with AsyncExitStack() as stack:
             if settings.redis_url is None:
                 logger.info("starting Redis in %s", settings.data_dir)
-                url = await stack.enter_async_context(embedded_redis(settings.data_dir / "redis"))
+                url = await stack.enter_async_context(embedded_redis(settings.data_dir / "redis", settings.durability))
             else:
                 url = settings.redis_url.get_secret_value()
             redis = await stack.enter_async_context(connect(url))
+            async with redis_errors():
+                await check_durability(redis, settings.durability)
             most = settings.max_versions
             store = CharacterStore(redis, reserved=settings.model_id, most_versions=most)
             await store.plant(load_library())
             logger.info("loading the model %s (half a minute for the tiny one, minutes for 8B)", settings.model)
             engine = await open_engine(settings)
             stack.push_async_callback(engine.close)
-            sessions = SessionStore(redis, settings.lease_s)
+            sessions = SessionStore(redis, settings.lease_s, settings.durability)
             running = Running(
                 sessions,
                 app.state.metrics,

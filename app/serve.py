@@ -14,6 +14,7 @@ from app.listener import AddressError, listen, take_address
 from app.logs import configure_logs
 from app.main import create_app
 from app.settings import Settings
+from app.store.durability import DurabilityError
 from app.store.embedded import EmbeddedRedisError
 from models.engine import Engine, EngineError
 from models.renderer import RenderError
@@ -31,7 +32,7 @@ def serve(settings: Settings) -> int:
         signal.signal(stop, _leave)
     try:
         return uvloop.run(_serve(settings))
-    except (AddressError, EmbeddedRedisError, EngineError, RenderError, ApiError) as error:
+    except (AddressError, EmbeddedRedisError, DurabilityError, EngineError, RenderError, ApiError) as error:
         logger.critical("%s", error)
         return 1
 

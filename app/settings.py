@@ -25,6 +25,8 @@ class Settings(BaseSettings):
     data_dir: Path = Path(".data")
     model: str = Field(default_factory=lambda: OPENCHARACTER_8B if has_gpu() else TINY)
     redis_url: SecretStr | None = None
+    durability: Literal["everysec", "always", "replicated"] = "everysec"
+    """How safe what was said is before it is answered, should Redis crash; `app.store.durability` says more."""
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
 
     max_model_len: int | None = Field(None, ge=256)
@@ -57,8 +59,12 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _known_scheme(cls, url: SecretStr | None) -> SecretStr | None:
-        if url and not url.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
-            raise ValueError("a Redis URL begins with redis://, rediss:// or unix://")
+        schemes = ("redis://", "rediss://", "unix://", "redis+cluster://", "rediss+cluster://")
+        if url and not url.get_secret_value().startswith(schemes):
+            raise ValueError(
+                "a Redis URL begins with redis://, rediss:// or unix://, and a cluster's with redis+cluster:// or "
+                "rediss+cluster://"
+            )
         return url
 
     @field_validator("api_keys", mode="before")
@@ -79,6 +85,15 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"refusing to listen on {self.host} without API keys: set OPENCHARACTER_API_KEYS to a comma-separated "
                 "list (`python -m app keys` makes one), or OPENCHARACTER_HOST=127.0.0.1"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _replicas_need_a_redis(self) -> Self:
+        if self.durability == "replicated" and self.redis_url is None:
+            raise ValueError(
+                "OPENCHARACTER_DURABILITY=replicated waits for a Redis with a replica: set OPENCHARACTER_REDIS_URL, or "
+                "OPENCHARACTER_DURABILITY=always for the server's own"
             )
         return self
 

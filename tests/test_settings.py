@@ -90,6 +90,18 @@ def test_list_of_no_keys_is_none(keys: str) -> None:
     assert Settings.model_validate({"api_keys": keys}).api_keys == ()
 
 
+@pytest.mark.parametrize("scheme", ["redis", "rediss", "redis+cluster", "rediss+cluster"])
+def test_redis_url_is_of_one_or_of_a_cluster(scheme: str) -> None:
+    settings = Settings.model_validate({"redis_url": f"{scheme}://somewhere:6379"})
+    assert settings.redis_url
+
+
+def test_replicas_need_a_redis_of_their_own() -> None:
+    assert "set OPENCHARACTER_REDIS_URL" in refusal(durability="replicated")
+    settings = Settings.model_validate({"durability": "replicated", "redis_url": "redis://somewhere"})
+    assert settings.durability == "replicated"
+
+
 def test_redis_url_of_another_scheme_is_refused() -> None:
     assert "redis://" in refusal(redis_url="http://somewhere")
 
@@ -106,6 +118,7 @@ def test_redis_url_of_another_scheme_is_refused() -> None:
         {"gpu_memory_utilization": 2},
         {"stream_interval": 0},
         {"log_level": "loud"},
+        {"durability": "never"},
     ],
     ids=lambda settings: next(iter(settings)),
 )

@@ -20,8 +20,7 @@ class RecalledTurn(RunningTurn):
     def __init__(self, turns: "Turns", session: Session, receipt: Receipt, endpoint: str) -> None:
         written = [session.messages[message_id] for message_id in receipt.message_ids]
         first = written[0]
-        role = "user" if first.role == "user" else "assistant"
-        plan = Plan([], first.parent, role=role, prefill=first.content[: receipt.begun])
+        plan = Plan([], first.parent, role=first.role, prefill=first.content[: receipt.begun])
         write = SessionWrite(session, receipt.turn_id, plan, session.window, receipt.message_ids)
         super().__init__(turns, [], SamplingParams(n=len(written)), endpoint, time.perf_counter(), write)
         self.prompt_tokens, self.cached_tokens = receipt.prompt_tokens, receipt.cached_tokens
@@ -30,8 +29,11 @@ class RecalledTurn(RunningTurn):
 
     async def stream(self) -> AsyncGenerator[Chunk]:
         for index, message in enumerate(self._told):
-            chunk = Chunk(index, message.content[self._receipt.begun :], [], message.finish_reason)
+            reason = message.finish_reason
+            text = message.content[self._receipt.begun :]
+            chunk = Chunk(index, text, [], None if reason == "interrupted" else reason)
             self._note(chunk)
+            self.choices[index].finish_reason = reason
             yield chunk
 
     @property

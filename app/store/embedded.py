@@ -24,6 +24,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import BusyLoadingError, RedisError
 
+from app.store.durability import Durability
+
 logger = logging.getLogger(__name__)
 
 # From its start until it listens, and between two attempts to bring it back.
@@ -55,8 +57,10 @@ def find_redis_server() -> str:
 
 
 @asynccontextmanager
-async def embedded_redis(directory: Path) -> AsyncIterator[str]:
+async def embedded_redis(directory: Path, durability: Durability = "everysec") -> AsyncIterator[str]:
     """Run a redis-server on `directory`; yields its URL, and stops it at exit with everything on disk.
+
+    With `always` it writes to the disk before it answers, else every second.
 
     Raises EmbeddedRedisError when another process uses the directory or the server doesn't come up.
     """
@@ -68,7 +72,8 @@ async def embedded_redis(directory: Path) -> AsyncIterator[str]:
         client = Redis.from_url(url, retry=Retry(NoBackoff(), 0), protocol=2, socket_timeout=None)
         try:
             await _dismiss_orphan(client, directory)
-            server = _RedisServer(find_redis_server(), directory, socket, client)
+            appendfsync = "always" if durability == "always" else "everysec"
+            server = _RedisServer(find_redis_server(), directory, socket, client, appendfsync)
             try:
                 await server.start()
                 keeper = asyncio.create_task(server.keep())
@@ -87,7 +92,7 @@ async def embedded_redis(directory: Path) -> AsyncIterator[str]:
 class _RedisServer:
     """One redis-server at a time on a directory."""
 
-    def __init__(self, program: str, directory: Path, socket: Path, client: Redis) -> None:
+    def __init__(self, program: str, directory: Path, socket: Path, client: Redis, appendfsync: str) -> None:
         self._log = directory.resolve() / "redis.log"
         options = {
             "dir": directory.resolve(),
@@ -95,7 +100,7 @@ class _RedisServer:
             "unixsocketperm": "700",
             "port": "0",
             "appendonly": "yes",
-            "appendfsync": "everysec",
+            "appendfsync": appendfsync,
             "save": "",
             "daemonize": "no",
             "logfile": self._log,

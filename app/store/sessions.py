@@ -67,6 +67,7 @@ class SessionStore:
     def __init__(self, redis: Redis, lease_s: float, durability: Durability = "everysec") -> None:
         self._redis: Replies = redis
         self._lease_ms = int(lease_s * 1000)
+        self._read = redis.register_script(load_script("read_session"))
         self._acquire = redis.register_script(load_script("acquire"))
         self._commit = DurableScript(redis, "commit", durability)
         self._release = redis.register_script(load_script("release"))
@@ -107,11 +108,8 @@ class SessionStore:
     async def get(self, session_id: str) -> Session:
         """The session as it is now, whoever is at it."""
         async with redis_errors():
-            pipeline = self._redis.pipeline(transaction=True)
-            for part in ("meta", "messages", "tokens"):
-                pipeline.hgetall(_key(session_id, part))
-            meta, messages, tokens = await pipeline.execute()
-        return await _read(session_id, meta, messages, tokens)
+            parts = await self._read(keys=[_key(session_id, part) for part in ("meta", "messages", "tokens")])
+        return await _read(session_id, *map(_pairs, parts))
 
     async def acquire(self, session_id: str, lease: str) -> Session:
         """Take the session for one turn and read it. Raises SessionBusyError while another turn runs."""
@@ -122,7 +120,7 @@ class SessionStore:
             raise SessionBusyError(f"the session {session_id!r} is answering already: wait for that turn, or cancel it")
         if outcome == b"missing":
             raise _unknown(session_id)
-        return await _read(session_id, *(dict(zip(part[::2], part[1::2], strict=True)) for part in parts))
+        return await _read(session_id, *map(_pairs, parts))
 
     async def commit(
         self,
@@ -150,7 +148,7 @@ class SessionStore:
         records = [item for message in written for item in _record(message)]
         if receipt:
             keys += [_key(session.id, "operations"), _receipt_key(session.id, receipt.operation)]
-            records += [receipt.operation, orjson.dumps(receipt), KEPT_S * 1000]
+            records += [receipt.operation, orjson.dumps(receipt), str(KEPT_S * 1000)]
         expected = session.version or "new"
         async with redis_errors():
             outcome = await self._commit(
@@ -269,6 +267,11 @@ def _record(message: Message) -> tuple[str, bytes, bytes]:
     # Not `asdict`, which copies every id of the reply one by one.
     fields = {name: getattr(message, name) for name in _MESSAGE_FIELDS}
     return message.id, orjson.dumps(fields), _pack(message.token_ids)
+
+
+def _pairs(flat: Sequence[bytes]) -> dict[bytes, bytes]:
+    """A hash as scripts return it."""
+    return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
 async def _read(
