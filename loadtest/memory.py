@@ -1,0 +1,169 @@
+"""`python -m loadtest.memory`: facts planted in a long chat, asked for after they have left the prompt.
+
+The chat is written, so no model talks; what leaves the prompt is remembered and recalled by the server's own code, on
+its own Redis, word for word without a model's notes. Found are the three memories that rank first; told is what fits
+into the prompt of the turn that asks. Once with MiniLM, once by words alone. Exits with 1 where MiniLM finds fewer
+than the target.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import uvloop
+from rich.table import Table
+
+from app.sessions.memory import Memory
+from app.sessions.session import Message, Session, open_session
+from app.store.connection import connect
+from app.store.embedded import embedded_redis
+from app.store.memories import MemoryStore
+from app.store.sessions import SessionStore
+from characters.card import CharacterCard
+from characters.library import load_library
+from loadtest.machine import describe_machine
+from loadtest.planted import FACTS, draw_chat
+from loadtest.report import wide_console
+from loadtest.summary import Figures, spread
+from models.embedding import Embedder, open_local_embedder
+from models.renderer import Renderer, load_renderer
+from models.sections import UserPersona
+
+TARGET_RECALL = 0.9
+MINILM, WORDS = "MiniLM", "words alone"
+CONTEXT = 8192
+# Messages that are in the prompt still, that leave it together, and seconds between two.
+IN_PROMPT, LEAVING, EVERY_S = 60, 40, 90.0
+
+
+def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    """Options of the benchmark; exits with 2 on bad ones."""
+    parser = argparse.ArgumentParser(prog="python -m loadtest.memory", description=__doc__)
+    add = parser.add_argument
+    add("--turns", type=int, default=300)
+    add("--chats", type=int, default=3, help="the same facts among other talk, at other places")
+    add("--model", default="models/tiny", help="whose tokens memories are counted in")
+    add("--json", type=Path, help="write the figures here")
+    arguments = parser.parse_args(argv)
+    if arguments.turns * 2 // 3 < len(FACTS) or arguments.turns * 2 // 3 > arguments.turns - IN_PROMPT // 2:
+        parser.error(f"--turns is {3 * IN_PROMPT // 2} or more: the facts must have left the prompt")
+    return arguments
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """A character of the library's, as one that is stored."""
+
+    card: CharacterCard
+    id: str = "lyra"
+    version: int = 1
+    revision: str = "shipped"
+
+
+class Asked:
+    """What came of the questions: who was found first, among three, and told in the prompt; and how long it took."""
+
+    def __init__(self) -> None:
+        self.first: list[bool] = []
+        self.three: list[bool] = []
+        self.told: list[bool] = []
+        self.recall_s: list[float] = []
+
+    def figures(self) -> Figures:
+        shares = {name: sum(hits) / len(hits) for name, hits in self._hits().items()}
+        return {**shares, "questions": len(self.first), "recall_ms": spread(self.recall_s)}
+
+    def _hits(self) -> dict[str, list[bool]]:
+        return {"recall@1": self.first, "recall@3": self.three, "told": self.told}
+
+
+async def measure(arguments: argparse.Namespace, directory: Path) -> dict[str, Figures]:
+    """The figures of each way to find memories."""
+    renderer = load_renderer(arguments.model)
+    embedder = await open_local_embedder()
+    ways: dict[str, Embedder | None] = {MINILM: embedder, WORDS: None}
+    asked = {name: Asked() for name in ways}
+    async with embedded_redis(directory) as url, connect(url) as redis:
+        for seed in range(arguments.chats):
+            for name, way in ways.items():
+                session = chat_session(renderer, arguments.turns, seed)
+                session = await SessionStore(redis, 30).create(session)
+                memory = Memory(MemoryStore(redis), lambda text: len(renderer.encode(text)), CONTEXT, embedder=way)
+                await _remember(memory, session)
+                await _ask(memory, session, asked[name])
+    await embedder.close()
+    return {name: found.figures() for name, found in asked.items()}
+
+
+def chat_session(renderer: Renderer, turns: int, seed: int) -> Session:
+    """A session in which the chat was had, a message every EVERY_S until now, of which IN_PROMPT are in the prompt."""
+    past = [line for said, answer in draw_chat(turns, seed) for line in (("user", said), ("assistant", answer))]
+    session = open_session(Shipped(load_library()["lyra"]), UserPersona("Sam"), renderer, greeting=None, past=past)
+    branch = session.branch()
+    began = time.time() - EVERY_S * len(branch)
+    dated = {one.id: replace(one, created=began + EVERY_S * place) for place, one in enumerate(branch)}
+    return replace(session, messages=dated, window=branch[-IN_PROMPT].id)
+
+
+async def _remember(memory: Memory, session: Session) -> None:
+    left = session.branch()[:-IN_PROMPT]
+    for start in range(0, len(left), LEAVING):
+        await memory.remember(session, left[start : start + LEAVING])
+
+
+async def _ask(memory: Memory, session: Session, asked: Asked) -> None:
+    branch = session.branch()
+    for fact in FACTS:
+        found = [record.text for record, _ in await memory.search(session.id, fact.question, most=3)]
+        asked.first.append(any(fact.told in text for text in found[:1]))
+        asked.three.append(any(fact.told in text for text in found))
+        began = perf_counter()
+        lines = await memory.recall(session, [*branch, _question(fact.question, branch)], CONTEXT)
+        asked.recall_s.append(perf_counter() - began)
+        asked.told.append(any(fact.told in line for line in lines))
+
+
+def _question(text: str, branch: Sequence[Message]) -> Message:
+    return Message("msg_question", branch[-1].id, "user", text, [])
+
+
+def result_table(figures: dict[str, Figures], title: str) -> Table:
+    """A row for each way."""
+    table = Table(title=title, title_justify="left")
+    for column in ("found by", "questions", "recall@1", "recall@3", "told in the prompt", "recall p50, ms", "p99"):
+        table.add_column(column, justify="left" if column == "found by" else "right")
+    for name, row in figures.items():
+        shares = (f"{row[key]:.0%}" for key in ("recall@1", "recall@3", "told"))
+        times = (f"{row['recall_ms'][key]:.1f}" for key in ("p50", "p99"))
+        table.add_row(name, str(row["questions"]), *shares, *times)
+    return table
+
+
+def main() -> int:
+    """0 when MiniLM finds what it should."""
+    arguments = parse_arguments()
+    console = wide_console()
+    machine: dict[str, Any] = describe_machine()
+    with tempfile.TemporaryDirectory(prefix="opencharacter-memory-") as directory:
+        figures = uvloop.run(measure(arguments, Path(directory)))
+    title = f"{len(FACTS)} facts in a chat of {arguments.turns} turns, {arguments.chats} chats"
+    console.print(result_table(figures, title))
+    console.print(" · ".join(f"{key} {value}" for key, value in machine.items()))
+    recall: float = figures[MINILM]["recall@3"]
+    passed = recall >= TARGET_RECALL
+    console.print(f"recall@3 {recall:.0%}; target: at least {TARGET_RECALL:.0%}: {'PASS' if passed else 'FAIL'}")
+    if arguments.json:
+        report = {"machine": machine, "target": TARGET_RECALL, "figures": figures}
+        arguments.json.write_text(json.dumps(report, indent=2) + "\n")
+    return 0 if passed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
