@@ -63,9 +63,12 @@ def _add_characters(parser: argparse.ArgumentParser) -> None:
     take.add_argument("ids", nargs="+", metavar="ID")
     take.add_argument("--format", default="png", choices=("json-v2", "json-v3", "png", "charx", "yaml"))
     take.add_argument("--to", default=Path(), type=Path, metavar="FOLDER", help="where to (default: here)")
-    write = actions.add_parser("synthesize", help="write a character from one line about them")
-    write.add_argument("persona", help="who they are, such as `a cynical detective who loves jazz`")
-    write.add_argument("--name", help="what they are called (default: what the model makes up)")
+    write = actions.add_parser("synthesize", help="write a character from one line about them, or from a text")
+    source = write.add_mutually_exclusive_group(required=True)
+    source.add_argument("persona", nargs="?", help="who they are, such as `a cynical detective who loves jazz`")
+    source.add_argument("--text", type=Path, metavar="FILE", help="a text that tells of them, however long")
+    write.add_argument("--name", help="what they are called, in the text too (default: what the model makes up)")
+    write.add_argument("--character", metavar="ID", help="one who is there: a text fills what the profile lacks")
     for action in (bring, take, write):
         action.add_argument("--url", help="the server (default: the one that the settings describe)")
 

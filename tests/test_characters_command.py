@@ -14,11 +14,12 @@ from app.__main__ import main
 from characters.formats.reading import read_card
 from characters.profile import LABELS
 from models.engine import EngineError
-from tests.cards import PORTRAIT, dumps, encode, png, text, v2, zipped
+from tests.cards import PORTRAIT, charx, dumps, encode, png, text, v2, v3, zipped
 from tests.conftest import Server, free_port
 from tests.live import Live
 from tests.synthesis import say, write
 from tests.test_cli import run
+from tests.test_reading_api import TEXT, VERSIONS
 
 
 def test_import_brings_files_folders_and_zips(client: httpx.Client, server: Server, tmp_path: Path) -> None:
@@ -97,7 +98,9 @@ async def command(live: Live, *arguments: str) -> int:
 
 
 @pytest.mark.anyio
-async def test_progress_counts_the_files_in_a_zip(live: Live, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_progress_counts_the_files_in_zips(
+    live: Live, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     seen: list[tuple[float, float | None]] = []
 
     class Noting(Progress):
@@ -110,6 +113,19 @@ async def test_progress_counts_the_files_in_a_zip(live: Live, tmp_path: Path, mo
     (tmp_path / "one.json").write_bytes(dumps(v2()))
     assert await command(live, "import", str(tmp_path), str(tmp_path / "missing.json")) == 1
     assert seen[0] == (7, 7)
+    seen.clear()
+    folder = tmp_path / "nested"
+    folder.mkdir()
+    deepest = zipped({f"{number}.json": dumps(v2()) for number in range(4)})
+    inner = {"a.json": dumps(v2()), "deep.zip": zipped({"deepest.zip": deepest, "b.json": b"{"}), "bad.zip": b"PK\3\4"}
+    (folder / "outer.zip").write_bytes(zipped({**inner, "card.charx": charx(v3())}))
+    assert await command(live, "import", str(folder)) == 1
+    assert seen[0] == (8, 8)
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("outer.zip: deep.zip: deepest.zip: 3.json: ida") for line in lines)
+    assert any(line.startswith("outer.zip: deep.zip: b.json: this isn't valid JSON") for line in lines)
+    assert any(line.startswith("outer.zip: bad.zip: the ZIP has no directory") for line in lines)
+    assert lines[-1] == "6 imported, 2 not"
 
 
 def test_server_that_is_slow_costs_a_file_and_no_totals(
@@ -147,3 +163,38 @@ async def test_synthesis_that_fails_says_why(live: Live, capsys: pytest.CaptureF
     assert await command(live, "synthesize", "A baker") == 1
     lines = capsys.readouterr().out.splitlines()
     assert (lines[0], lines[-1]) == ("`persona` is empty", "scripted")
+
+
+@pytest.mark.anyio
+async def test_text_is_read_from_a_file_and_read_on(
+    live: Live, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    live.engine.max_model_len = 4096
+    file = tmp_path / "chapter.txt"
+    file.write_text(TEXT)
+    say(live, *VERSIONS[:2], "{}")
+    assert await command(live, "synthesize", "--text", str(file), "--name", "Lyra") == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert (lines[0], lines[1]) == ("piece 0 of 3", "Age: 40")
+    assert lines[-2:] == [
+        "the model wrote no complete profile: it wasn't saved",
+        "lyra-2 has what was read so far: the same command goes on from there",
+    ]
+    say(live, VERSIONS[2])
+    assert await command(live, "synthesize", "--text", str(file), "--character", "lyra-2") == 0
+    assert capsys.readouterr().out.splitlines() == ["piece 2 of 3", "Goal: to stay", "piece 3 of 3", "lyra-2"]
+
+
+@pytest.mark.anyio
+async def test_text_that_cannot_be_read_is_told(live: Live, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "chapter.txt"
+    assert await command(live, "synthesize", "--text", str(file), "--name", "Lyra") == 1
+    file.write_bytes(b"Zo\xeb")
+    assert await command(live, "synthesize", "--text", str(file), "--name", "Zo") == 1
+    assert await command(live, "synthesize", "--text", str(file)) == 1
+    missing, latin, nobody = capsys.readouterr().out.splitlines()
+    assert missing == f"{file}: No such file or directory"
+    assert "isn't in UTF-8" in latin
+    assert "--character" in nobody
+    with pytest.raises(SystemExit):
+        main(["characters", "synthesize", "A baker", "--text", str(file)])

@@ -191,6 +191,19 @@ async def test_completion_of_another_state_than_if_match_says_is_refused(live: L
     assert (await live.client.get("/characters/brann")).json()["version"] == (2 if late else 1)
 
 
+async def test_greetings_before_a_failure_are_answered_with_it(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.store.records.MOST_OF_ONE_NAME", 3)
+    card = {"data": {"name": "Brann"}, "profile": json.loads(write(name="Brann"))}
+    answer = await synthesize(live, card=card, complete=True, n=3)
+    made = answer.json()
+    assert (answer.status_code, [one["id"] for one in made["characters"]]) == (201, ["brann", "brann-2"])
+    assert made["error"]["code"] == "id_taken"
+    assert_error(await synthesize(live, card=card, complete=True, n=3), 409, code="id_taken")
+    await live.client.delete("/characters/brann-2")
+    error, kept = await stream(live, card=card, complete=True, n=2)
+    assert (error["error"]["code"], kept["id"], kept["filled"]) == ("id_taken", "brann-2", ["first_mes"])
+
+
 async def test_greeting_alone_is_filled_without_the_model(live: Live) -> None:
     card = {"data": {"name": "Brann"}, "profile": json.loads(write(name="Brann"))}
     await live.client.post("/characters", json={**card, "id": "brann"})

@@ -4,7 +4,6 @@ The server reads and writes the formats; here, ZIPs of many are taken apart, so 
 """
 
 import argparse
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import MappingProxyType
@@ -15,20 +14,22 @@ import httpx
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
+from app.commands.answers import Refusal, read_answer
+from app.commands.synthesis import synthesize
 from app.settings import Settings
 from characters.card import CardError
 from characters.formats.reading import list_paths, unpack
 from characters.formats.writing import KINDS
-from characters.profile import LABELS
 
 # Of a file's name, what is told to the server: its end.
 MOST_NAME_CHARS = 200
 # The server gives a file up after a minute, and may have others to read before.
 PATIENCE_S = 300
+# ZIPs inside one another that are taken apart here; what is deeper goes to the server as it is.
+MOST_NESTED = 2
 
-
-class Refusal(Exception):
-    """What was refused, and why: by the server, or by the disk."""
+# Files by what they are called, each with its content or with what is wrong with it.
+Unpacked = Iterator[tuple[str, bytes | Exception]]
 
 
 def characters(settings: Settings, chosen: argparse.Namespace) -> int:
@@ -65,11 +66,13 @@ def _import(client: httpx.Client, console: Console, chosen: argparse.Namespace) 
             task = progress.add_task("importing", total=total)
             for path in paths:
                 for name, blob in _unpack(path, grow):
-                    for result in _add(client, name, blob):
+                    results = _add(client, name, blob)
+                    grow(len(results))
+                    for result in results:
                         _tell(console, result)
                         failed += "error" in result
                         done += "error" not in result
-                    progress.update(task, advance=1, total=total)
+                    progress.update(task, advance=len(results), total=total)
     finally:
         if done or failed:
             console.print(f"{done} imported, {failed} not")
@@ -85,26 +88,39 @@ def _files(paths: list[Path]) -> Iterator[Path]:
             yield path
 
 
-def _unpack(path: Path, grow: Callable[[int], None]) -> Iterator[tuple[str, bytes | Exception]]:
+def _unpack(path: Path, grow: Callable[[int], None]) -> Unpacked:
     """The file, or each in it where it is a ZIP of many, of which `grow` is told how many there are."""
     try:
         whole = path.read_bytes()
-        if inside := list_paths(whole):
-            grow(len(inside))
-        for name, blob in unpack(whole, path.name):
-            yield name if name == path.name else f"{path.name}: {name}", blob
     except OSError as error:
         yield str(path), Refusal(error.strerror)
+    else:
+        yield from _open(path.name, whole, grow)
+
+
+def _open(name: str, blob: bytes, grow: Callable[[int], None], depth: int = 0) -> Unpacked:
+    """The same of a file's content, ZIPs in a ZIP taken apart, too."""
+    try:
+        inside = list_paths(blob) if depth < MOST_NESTED else None
+        if inside is None:
+            yield name, blob
+            return
+        grow(len(inside))
+        for path, content in unpack(blob, ""):
+            if isinstance(content, CardError):
+                yield f"{name}: {path}", content
+            else:
+                yield from _open(f"{name}: {path}", content, grow, depth + 1)
     except CardError as error:
-        yield path.name, error
+        yield name, error
 
 
 def _add(client: httpx.Client, name: str, blob: bytes | Exception) -> list[dict[str, Any]]:
-    """What became of the file, or of each in it where it is a ZIP in a ZIP, as the server tells it."""
+    """What became of the file, or of each in it where it is a ZIP still, as the server tells it."""
     try:
         if isinstance(blob, Exception):
             raise Refusal(str(blob))
-        body = _answer(client.post("/characters/import", params={"name": name[-MOST_NAME_CHARS:]}, content=blob))
+        body = read_answer(client.post("/characters/import", params={"name": name[-MOST_NAME_CHARS:]}, content=blob))
         results: list[dict[str, Any]] = body.get("results") or [{"error": body["error"]}]
     except Refusal as error:
         results = [{"error": {"message": str(error)}}]
@@ -140,7 +156,7 @@ def _get(client: httpx.Client, character_id: str, kind: str) -> bytes:
     """The character's file. Raises Refusal."""
     response = client.get(f"/characters/{quote(character_id, safe='')}/export", params={"format": kind})
     if response.is_error:
-        raise Refusal(_answer(response)["error"]["message"])
+        raise Refusal(read_answer(response)["error"]["message"])
     return response.content
 
 
@@ -152,41 +168,4 @@ def _write(path: Path, blob: bytes) -> None:
         raise Refusal(f"{path}: {error.strerror}") from None
 
 
-def _synthesize(client: httpx.Client, console: Console, chosen: argparse.Namespace) -> int:
-    """Print a profile as it is written, then the id under which the character can be talked to."""
-    try:
-        for told in _written(client, {"persona": chosen.persona, "name": chosen.name, "stream": True}):
-            line = f"{LABELS[told['field']]}: {told['value']}" if "field" in told else told["id"]
-            console.print(line, markup=False)
-    except Refusal as error:
-        console.print(str(error), style="red", markup=False)
-        return 1
-    return 0
-
-
-def _written(client: httpx.Client, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The frames of a synthesis: its fields, then the character. Raises Refusal."""
-    with client.stream("POST", "/characters/synthesize", json=body) as response:
-        if not response.headers.get("content-type", "").startswith("text/event-stream"):
-            response.read()
-            raise Refusal((_answer(response).get("error") or {"message": f"{response.url} streams nothing"})["message"])
-        for line in response.iter_lines():
-            if line.startswith("data: {"):
-                told = json.loads(line.removeprefix("data: "))
-                if "error" in told:
-                    raise Refusal(told["error"]["message"])
-                yield told
-
-
-def _answer(response: httpx.Response) -> dict[str, Any]:
-    """The server's JSON, errors too. Raises Refusal where it is none of ours."""
-    try:
-        body = response.json()
-    except ValueError:
-        body = None
-    if not isinstance(body, dict) or (response.is_error and "message" not in (body.get("error") or {})):
-        raise Refusal(f"{response.url} isn't an OpenCharacter server")
-    return body
-
-
-ACTIONS = MappingProxyType({"import": _import, "export": _export, "synthesize": _synthesize})
+ACTIONS = MappingProxyType({"import": _import, "export": _export, "synthesize": synthesize})

@@ -120,6 +120,26 @@ def answer_stream(made: list[Wire]) -> Response:
     return Response(_frames(made) + DONE, headers={"cache-control": "no-cache"}, media_type="text/event-stream")
 
 
+async def answer_unasked(keep: Keep, n: int, on_error: ErrorResponse, *, status: int, streamed: bool) -> Response:
+    """The answer with `n` characters that no model is asked for; those before a failure are told, and the failure.
+
+    Raises what `keep` raises of the first one.
+    """
+    made: list[Wire] = []
+    failed: Wire = {}
+    try:
+        for _ in range(n):
+            kept = await keep({})
+            made.append(kept)
+    except ApiError as error:
+        if not made:
+            raise
+        failed = orjson.loads(on_error(error).body)
+    if streamed:
+        return answer_stream([failed, *made] if failed else made)
+    return answer_json(made, status, failed, several=n > 1)
+
+
 def _frames(values: Iterable[Wire]) -> bytes:
     return b"".join(b"data: " + orjson.dumps(value) + b"\n\n" for value in values)
 

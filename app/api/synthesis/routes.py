@@ -15,7 +15,7 @@ from app.api.http.etags import IfMatch, check_match
 from app.api.http.ids import check_id
 from app.api.http.upload import FolderDep
 from app.api.synthesis.body import BODY, bind_text, receive_synthesis
-from app.api.synthesis.profile_stream import ProfileStream, Wire, Written, answer_json, answer_stream
+from app.api.synthesis.profile_stream import ProfileStream, Wire, Written, answer_json, answer_stream, answer_unasked
 from app.api.synthesis.reader import Reader, open_reader
 from app.api.synthesis.reading_stream import ReadingStream, reading_to_wire
 from app.api.synthesis.request import SynthesisRequest
@@ -71,8 +71,7 @@ async def synthesize_character(
     try:
         commission = _commission(body, record)
         if not commission.needs_model:
-            made = [await keep({}) for _ in range(n)]
-            return answer_stream(made) if body.stream else answer_json(made, status, several=n > 1)
+            return await answer_unasked(keep, n, on_error, status=status, streamed=bool(body.stream))
         asked, form = commission.ask(turns.engine.renderer, turns.engine.max_model_len)
     except NothingMissing as error:
         raise InvalidRequestError(str(error), param=source, code="nothing_missing") from error
