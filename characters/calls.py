@@ -47,6 +47,8 @@ class Context:
     variables: MutableMapping[str, str] = field(default_factory=dict)
     global_variables: MutableMapping[str, str] = field(default_factory=dict)
     outlets: Mapping[str, str] = field(default_factory=dict)
+    # The names of those who talk with the user, where they are several.
+    group: Sequence[str] = ()
     # Macros without arguments whose text is known at the moment: `lastmessage`, `model`, …; names in lower case.
     known: Mapping[str, str] = field(default_factory=dict)
 

@@ -129,7 +129,8 @@ class CharacterCard(BaseModel):
 
         `persona` is the user's; None leaves `{{persona}}` as it is. Names in fields and persona are replaced, too.
         """
-        names = {"char": self.name, "user": user or DEFAULT_USER, "charifnotgroup": self.name, "group": self.name}
+        group = ", ".join(context.group) if context and context.group else self.name
+        names = {"char": self.name, "user": user or DEFAULT_USER, "charifnotgroup": group, "group": group}
         said = text.lower()
         fields = {macro: getattr(self.data, field) for macro, field in FIELD_MACROS.items() if macro in said}
         if persona is not None:

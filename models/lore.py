@@ -51,11 +51,11 @@ class LoreBlock:
 def build_lore_blocks(fired: Sequence[Fired], layout: Layout = "cache") -> list[LoreBlock]:
     """The blocks of a turn, from the top of the prompt to its end. `fired` is an activation's, in its order.
 
-    Entries for an outlet are in none: `outlets` has them.
+    In none of them are entries for an outlet, which `outlets` has, and those that begin the reply (`beginning`).
     """
     grouped: dict[tuple[Part, Placement, bool], list[Fired]] = {}
     for one in fired:
-        if one.placement.position is not Position.OUTLET:
+        if one.placement.position is not Position.OUTLET and not _begins_reply(one):
             grouped.setdefault(_place(one, layout), []).append(one)
     blocks = [
         LoreBlock(
@@ -76,6 +76,11 @@ def frozen_text(blocks: Sequence[LoreBlock]) -> str:
     return "\n".join(block.text for block in blocks if block.frozen)
 
 
+def beginning(fired: Sequence[Fired]) -> str:
+    """The words that the character's reply begins with, to be gone on from; "" for none."""
+    return "\n".join(one.content.strip() for one in fired if _begins_reply(one))
+
+
 def outlets(fired: Sequence[Fired]) -> dict[str, str]:
     """What `{{outlet::name}}` stands for, by name."""
     texts: dict[str, list[str]] = {}
@@ -83,6 +88,10 @@ def outlets(fired: Sequence[Fired]) -> dict[str, str]:
         if one.placement.position is Position.OUTLET:
             texts.setdefault(one.placement.outlet, []).append(one.content.strip())
     return {name: "\n".join(several) for name, several in texts.items()}
+
+
+def _begins_reply(one: Fired) -> bool:
+    return one.placement.begins_reply and not one.rule.freezes
 
 
 def _place(one: Fired, layout: Layout) -> tuple[Part, Placement, bool]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from characters.calls import Context
 from characters.card import DEFAULT_USER, CharacterCard
 from characters.lore.activation import Part
-from characters.lore.placement import DEFAULT_DEPTH, Position
+from characters.lore.placement import DEFAULT_DEPTH, ROLES, Placement, Position
 
 import models.stage
 from models.examples import parse_examples
@@ -59,7 +59,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """Blocks that make one message, a blank line between them.
+    """Blocks that make one message, a blank line `between` them.
 
     Among the turns, `depth` counts those that stand after it; None is before the last one of the user's.
     """
@@ -67,10 +67,11 @@ class Message:
     role: Role
     blocks: tuple[Block, ...]
     depth: int | None = None
+    between: str = "\n\n"
 
     @property
     def text(self) -> str:
-        return "\n\n".join(block.text for block in self.blocks)
+        return self.between.join(block.text for block in self.blocks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,25 +173,40 @@ def _closing(scene: Scene) -> list[Message]:
         ]
         blocks = (*_world_of("World", scene.lore_at("tail")), *_memory(scene), *notes, *instructions, *last)
         return [Message("system", blocks)] if blocks else []
-    placed = [
-        Message(block.placement.role, (Block(block.name, block.text),), block.placement.depth)
-        for block in lore
-        if block.placement.position is Position.DEPTH
-    ]
     note = [
         *_placed(lore, Position.NOTE_TOP),
         *_note(scene, "note", scene.note),
         *_placed(lore, Position.NOTE_BOTTOM),
     ]
+    placed = [
+        *((scene.note, block) for block in note),
+        *((depth_prompt, block) for block in _note(scene, "depth_prompt", depth_prompt)),
+        *(
+            (block.placement, Block(block.name, block.text))
+            for block in lore
+            if block.placement.position is Position.DEPTH
+        ),
+    ]
     messages = [
-        *placed,
-        Message(depth_prompt.role, tuple(_note(scene, "depth_prompt", depth_prompt)), depth_prompt.depth),
-        Message(scene.note.role, tuple(note), scene.note.depth),
+        *_at_depths(placed),
         Message("system", tuple(_memory(scene))),
         Message("system", tuple(instructions)),
         Message("system", tuple(last), 0),
     ]
     return [message for message in messages if message.blocks]
+
+
+def _at_depths(placed: Iterable[tuple[Note | Placement, Block]]) -> list[Message]:
+    """One message for each depth and role, from the top.
+
+    As in SillyTavern (populationInjectionPrompts): at one depth the system's stands last, and in a message the author's
+    note, the depth prompt and lore stand in this order, a line break between them.
+    """
+    joined: dict[tuple[int, Role], list[Block]] = {}
+    for place, block in placed:
+        joined.setdefault((place.depth, place.role), []).append(block)
+    from_the_top = sorted(joined, key=lambda place: (-place[0], -ROLES.index(place[1])))
+    return [Message(role, tuple(joined[depth, role]), depth, "\n") for depth, role in from_the_top]
 
 
 def head_text(card: CharacterCard, user: UserPersona = UserPersona(), extra: str = "") -> str:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from characters.lore.activation import Fired
 from characters.lore.chat import Chat
-from models.lore import LoreBlock, build_lore_blocks, frozen_text, outlets
+from models.lore import LoreBlock, beginning, build_lore_blocks, frozen_text, outlets
 from tests.lore import Entry, chat, entry, run
 
 places: st.SearchStrategy[dict[str, Any]] = st.one_of(
@@ -49,7 +49,9 @@ def test_every_entry_stands_in_one_place(made: list[Entry], turn: list[str], lay
     blocks = build_lore_blocks(fired, layout)
     held = [uid for block in blocks for uid in block.entries]
     out = [one.rule.uid for one in fired if one.placement.position == "outlet"]
-    assert sorted(held + out) == sorted(one.rule.uid for one in fired)
+    begun = [one for one in fired if one.placement.begins_reply and not one.rule.freezes]
+    assert beginning(fired) == "\n".join(one.content for one in begun)
+    assert sorted([*held, *out, *(one.rule.uid for one in begun)]) == sorted(one.rule.uid for one in fired)
     for block in blocks:
         contents = {one.rule.uid: one.content for one in fired}
         assert block.text == "\n".join(contents[uid] for uid in block.entries)
@@ -76,7 +78,7 @@ CONSTANT = entry(content="always", constant=True, position="before_char")
 LATER = entry(content="always, too", constant=True)
 FOUND = entry("ash", content="ash", position="before_char")
 DEEP = entry("ash", content="deep", extensions={"position": 4, "depth": 3})
-SHALLOW = entry("ash", content="shallow", extensions={"position": 4, "depth": 0, "role": 2})
+SHALLOW = entry("ash", content="shallow", extensions={"position": 4, "depth": 0, "role": 1})
 NOTE = entry("ash", content="note", extensions={"position": 3})
 
 
@@ -93,7 +95,7 @@ def test_literal_layout_is_literal() -> None:
     assert [(block.name, block.text) for block in made if block.part == "history"] == [
         ("lore, note_bottom", "note"),
         ("lore, system at depth 3", "deep"),
-        ("lore, assistant at depth 0", "shallow"),
+        ("lore, user at depth 0", "shallow"),
     ]
     assert lore_text(made, "tail") == ""
 
@@ -114,6 +116,21 @@ def test_outlets_are_by_name() -> None:
     fired = told(made, "ash")
     assert outlets(fired) == {"a": "0\n1", "b": "2"}
     assert build_lore_blocks(fired) == []
+
+
+@pytest.mark.parametrize("layout", ["cache", "compat"])
+@pytest.mark.parametrize(
+    "made",
+    [
+        {"content": "@@depth 0\n@@role assistant\nWell,"},
+        {"content": "@@end\n@@role assistant\nWell,"},
+        {"content": "Well,", "extensions": {"position": 4, "depth": 0, "role": 2}},
+    ],
+)
+def test_assistants_lore_at_the_end_begins_the_reply(made: Entry, layout: Any) -> None:
+    fired = told([entry("ash", **made), entry("ash", **made), FOUND], "ash")
+    assert beginning(fired) == "Well,\nWell,"
+    assert [block.text for block in build_lore_blocks(fired, layout)] == ["ash"]
 
 
 def test_entries_of_a_block_keep_their_order() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from app.errors import ContextLengthError
 from app.sessions.plans import plan_reply
-from app.sessions.preparation import Setup
+from app.sessions.preparation import Setup, loses_lore
 from app.sessions.session import Session
 from app.sessions.turns import Turns
 from app.sessions.window import cut_by, recap_of
@@ -48,12 +48,15 @@ async def inspect_prompt(turns: Turns, session: Session, said: str = "") -> Insp
     """The prompt of the session's next turn, if the user says `said`; nothing is written, and nothing is generated."""
     preparation = turns.preparation
     session = await preparation.renew(session)
-    setup = await preparation.prepare(session, plan_reply(session, said, turns.renderer.encode))
-    # Macros that count must say here what they say in the prompt.
-    context = setup.scene.context
-    scene = replace(setup.scene, context=replace(context, variables=dict(context.variables)))
+    plan = plan_reply(session, said, turns.renderer.encode)
+    setup = await preparation.prepare(session, plan)
+    scene = _uncounted(setup.scene)
     try:
         prompt, _ = turns.lay_out(session, setup)
+        if loses_lore(setup, prompt.start):
+            setup = await preparation.prepare(session, plan, start=prompt.start)
+            scene = _uncounted(setup.scene)
+            prompt, _ = turns.lay_out(session, setup)
         prompt_tokens, start, warnings = len(prompt.token_ids), prompt.start, []
         session, _ = cut_by(session, setup.history, prompt)
     except ContextLengthError as error:
@@ -69,7 +72,9 @@ async def inspect_prompt(turns: Turns, session: Session, said: str = "") -> Insp
         for message in setup.history[start:]
     ]
     recap = _blocks(turns, recap_messages(recap_of(session, setup.history)), "history")
-    blocks = [*head_blocks, *recap, *_placed(turns, history, closing_messages(scene))]
+    words = setup.beginning
+    begun = PromptBlock("lore, the reply's beginning", "tail", "assistant", words.text, len(words.token_ids))
+    blocks = [*head_blocks, *recap, *_placed(turns, history, closing_messages(scene)), begun]
     activation = setup.told.activation
     return Inspection(
         [block for block in blocks if block.text],
@@ -78,6 +83,11 @@ async def inspect_prompt(turns: Turns, session: Session, said: str = "") -> Insp
         turns.engine.max_model_len,
         activation.to_json() if activation else {"fired": [], "not_fired": []},
     )
+
+
+def _uncounted(scene: Scene) -> Scene:
+    """The scene with variables of its own: macros that count must say here what they say in the prompt."""
+    return replace(scene, context=replace(scene.context, variables=dict(scene.context.variables)))
 
 
 async def _head_scene(turns: Turns, session: Session, setup: Setup) -> Scene:

@@ -25,7 +25,7 @@ from characters.lore.rule import Defaults, Rulebook
 from characters.lore.rulebook import build_rulebook
 from characters.lore.timing import LoreState
 from characters.lorebook import Lorebook, LorebookError, parse_lorebook
-from models.lore import LoreBlock, build_lore_blocks, frozen_text, outlets
+from models.lore import LoreBlock, beginning, build_lore_blocks, frozen_text, outlets
 from models.sections import UserPersona, read_layout
 
 logger = logging.getLogger(__name__)
@@ -47,10 +47,14 @@ MOST_TELLING = 4
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What the lorebooks say on a turn. `permanent` blocks stand in a session's head from its beginning."""
+    """What the lorebooks say on a turn. `permanent` blocks stand in a session's head from its beginning.
+
+    `begun` are the words that the character's reply begins with.
+    """
 
     blocks: Sequence[LoreBlock] = ()
     outlets: Mapping[str, str] = field(default_factory=dict)
+    begun: str = ""
     disabled: frozenset[str] = frozenset()
     state: LoreState = field(default_factory=LoreState)
     activation: Activation | None = None
@@ -130,6 +134,7 @@ class Lore:
         return Told(
             build_lore_blocks(activation.fired, read_layout(card)),
             outlets(activation.fired),
+            beginning(activation.fired),
             activation.disabled,
             activation.state,
             activation,

@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from app.errors import NotFoundError
+from app.sessions.beginning import NO_WORDS, Beginning
 from app.sessions.bounds import BoundedRenderer
 from app.sessions.cast import Member
 from app.sessions.lore import NOTHING, Lore, Told, build_chat, has_lore
@@ -12,6 +13,7 @@ from app.sessions.memory import Memory
 from app.sessions.plans import Plan
 from app.sessions.session import Message, Session, lore_state, new_id
 from app.sessions.shelf import Shelf
+from app.sessions.window import find_start
 from app.store.characters import CharacterRecord, CharacterStore
 from characters.calls import Context
 from models.prompt import count_tokens
@@ -27,16 +29,32 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """A turn's prompt before it is laid out: the messages that it answers, and what stands beside them."""
+    """A turn's prompt before it is laid out: the messages that it answers, what stands beside them, and behind them.
+
+    `beginning` is what lore begins the reply with. A client that begins it itself wins, and so does a reply that is
+    continued: the words of lore are left out then.
+    """
 
     plan: Plan
     history: list[Message]
     told: Told
     scene: Scene
+    beginning: Beginning = NO_WORDS
 
     def head_scene(self, session: Session) -> Scene:
         """What a head says that is written anew for this turn: its lore, but the card's macros as they were."""
         return session.scene(self.told)
+
+
+def loses_lore(setup: Setup, start: int) -> bool:
+    """Whether what lore has written into the history is no longer in a prompt that begins with message `start`."""
+    gone = count_spoken(setup.history[:start])
+    return any(count <= gone for count in setup.told.state.frozen.values())
+
+
+def count_spoken(history: Sequence[Message]) -> int:
+    """The messages that lorebooks count: all but the system's."""
+    return sum(message.role != "system" for message in history)
 
 
 class Preparation:
@@ -72,13 +90,22 @@ class Preparation:
         chat = build_chat(session.card, session.user, [])
         return await self._lore.tell(session.card, session.user, session.books, chat, context=session.opening_context())
 
-    async def prepare(self, session: Session, plan: Plan) -> Setup:
-        """What the turn of `plan` says beside the history, its lore told; frozen lore is added to the plan."""
+    async def prepare(self, session: Session, plan: Plan, *, start: int | None = None, begins: bool = True) -> Setup:
+        """What the turn of `plan` says beside the history, its lore told; frozen lore is added to the plan.
+
+        The prompt begins with message number `start`, by default where the last one did. `begins` says whether lore may
+        begin the reply; the words of lore that does are left out elsewise.
+        """
         history = [*session.path(plan.added[0].parent if plan.added else plan.parent), *plan.added]
-        if session.cast:
-            return await self._prepare_scene(session, plan, history)
+        if start is None:
+            start = find_start(session, history)
+        prepare = self._prepare_scene if session.cast else self._prepare_alone
+        setup = await prepare(session, plan, history, start)
+        return replace(setup, beginning=self._begin(setup.told, plan)) if begins else setup
+
+    async def _prepare_alone(self, session: Session, plan: Plan, history: list[Message], start: int) -> Setup:
         context = session.turn_context(history)
-        told = await self._tell(session, plan, history, context)
+        told = await self._tell(session, plan, history, start, context)
         if told.frozen and plan.added:
             said = plan.added[-1]
             frozen = Message(new_id("msg"), said.parent, "system", told.frozen, self._renderer.encode(told.frozen))
@@ -92,15 +119,15 @@ class Preparation:
         scene = replace(scene, instructions=plan.instructions, request=plan.request, memories=memories)
         return Setup(plan, history, told, scene)
 
-    async def _prepare_scene(self, session: Session, plan: Plan, said: Sequence[Message]) -> Setup:
+    async def _prepare_scene(self, session: Session, plan: Plan, said: Sequence[Message], start: int) -> Setup:
         """The same, of a session with a cast: what only the speaker knows is in no other speaker's prompt."""
         speaker = session.member(plan.speaker)
         heard = session.heard(said, plan.speaker)
         context = session.turn_context(heard)
         told = NOTHING
         if speaker:
-            always = {block.text for block in (await self.told_always(session)).blocks}
-            told = await self._tell(session, plan, heard, context, speaker)
+            always = {block.text for block in (await self.told_always(session)).blocks if block.part == "head"}
+            told = await self._tell(session, plan, heard, start, context, speaker)
             # What is frozen would be in everybody's history.
             told = told.thawed("")
             told = replace(told, blocks=[block for block in told.blocks if block.text not in always])
@@ -120,6 +147,11 @@ class Preparation:
             ),
         )
 
+    def _begin(self, told: Told, plan: Plan) -> Beginning:
+        if not told.begun or plan.prefill_ids or plan.role != "assistant":
+            return NO_WORDS
+        return Beginning(told.begun, self._renderer.encode(told.begun))
+
     async def _recall(self, session: Session, history: Sequence[Message], told: Told) -> Sequence[str]:
         """Lines of memory, in the room that the lore leaves."""
         if self._memory is None:
@@ -132,18 +164,18 @@ class Preparation:
         session: Session,
         plan: Plan,
         history: Sequence[Message],
+        start: int,
         context: Context,
         speaker: Member | None = None,
     ) -> Told:
         card, books = (speaker.card, (*session.books, *speaker.books)) if speaker else (session.card, session.books)
         if not has_lore(card, books):
             return NOTHING
-        window = next((index for index, message in enumerate(history) if message.id == session.window), 0)
         chat = build_chat(
             card,
             session.user,
             [(message.role, message.content) for message in history],
-            kept_from=sum(message.role != "system" for message in history[:window]),
+            kept_from=count_spoken(history[:start]),
             greeting=session.greeting,
             trigger=plan.trigger,
         )

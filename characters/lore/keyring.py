@@ -38,11 +38,6 @@ class Keyring:
     excluded: tuple[Key, ...] = ()
     excluded_together: tuple[Key, ...] = ()
 
-    @property
-    def scored(self) -> tuple[Key, ...]:
-        """The keys whose finds count in an inclusion group."""
-        return self.keys + self.secondary
-
 
 def build_keyring(
     entry: LoreEntry,

@@ -55,6 +55,11 @@ class Placement:
     role: Role = "system"
     outlet: str = ""
 
+    @property
+    def begins_reply(self) -> bool:
+        """Whether it is behind all that was said, as the character's: what stands there begins the reply (V3)."""
+        return self.position is Position.DEPTH and not self.depth and self.role == "assistant"
+
 
 def build_placement(
     position: str | None,
