@@ -6,6 +6,8 @@ from typing import Any
 import httpx
 import pytest
 
+from app.store.characters import CharacterRecord
+from characters.card import CardData, CharacterCard
 from tests.live import Live
 
 CARD = {
@@ -100,3 +102,34 @@ async def test_patch_reaches_the_profile_through_the_extension(live: Live) -> No
     changed = (await call(live, "PATCH", json=patch)).json()
     assert (changed["profile"]["name"], changed["profile"]["age"], changed["persona"]) == ("Odo", "71", "Old")
     assert changed["data"]["extensions"]["opencharacter"]["profile"] == {"name": "Odo", "age": "71"}
+
+
+LONG = "A" * (1 << 20)
+BOOK = {"entries": [{"keys": ["a"], "content": LONG, "enabled": True, "insertion_order": 1, "extensions": {}}]}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "fields",
+    [{"description": LONG}, {"alternate_greetings": ["", LONG]}, {"character_book": BOOK}],
+    ids=lambda fields: next(iter(fields)),
+)
+async def test_text_of_a_megabyte_is_refused_however_it_comes(live: Live, fields: dict[str, Any]) -> None:
+    await create(live)
+    for method, path in (("POST", "/characters"), ("PUT", "/characters/odo"), ("PATCH", "/characters/odo")):
+        answer = await live.client.request(method, path, json={"name": "Odo", **fields})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "field_too_large")
+
+
+@pytest.mark.anyio
+async def test_text_that_was_longer_already_is_no_reason_to_refuse(live: Live) -> None:
+    card = CharacterCard(data=CardData(name="Odo", description=LONG))
+    await live.app.state.characters.create(CharacterRecord("odo", 1, card))
+    assert (await call(live, "PATCH", json={"name": "Odo the second"})).json()["data"]["description"] == LONG
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("entries", [5, "x", {"0": {"content": LONG}}, [None, {"content": 5}]])
+async def test_book_of_odd_entries_is_no_bug(live: Live, entries: Any) -> None:
+    answer = await live.client.post("/characters", json={"name": "Odo", "character_book": {"entries": entries}})
+    assert answer.status_code in (201, 400)

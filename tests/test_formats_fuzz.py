@@ -7,9 +7,11 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from characters.card import CardError
+from characters.card import CardError, build_card
+from characters.formats.cardfile import CardFile
 from characters.formats.reading import read_card, unpack
 from characters.formats.writing import write_card
+from characters.profile import Profile
 from tests.cards import (
     ICON,
     PORTRAIT,
@@ -36,6 +38,7 @@ bounded = settings(max_examples=120, suppress_health_check=[HealthCheck.too_slow
 ENTRY = {"keys": ["a"], "content": "b", "enabled": True, "insertion_order": 1, "extensions": {"position": 4}}
 ICONS = [{"type": "icon", "uri": f"embeded://{ICON}", "name": "main", "ext": "png"}]
 OURS = {"persona": "A baker.", "profile": {"name": "Ida"}, "root": {"avatar": "none"}, "unread": {"tags": 7}}
+STANDIN = write_card(CardFile(build_card(Profile(name="Ida", likes="rye"), "A baker.")), "png")
 FULL = v3(
     alternate_greetings=["Hello."],
     tags=["a"],
@@ -52,6 +55,7 @@ PNGS = (
     png(text("ccv3", encode(FULL)), text("chara-ext-asset_:1", b"AAAA")),
     png(packed_text("chara", encode(FULL))),
     png(international_text("chara", encode(FULL), packed=True)),
+    STANDIN,
 )
 CHARXS = (charx(FULL, {ICON: PORTRAIT, "module.risum": b"x"}), b"\xff\xd8\xff\xe0" + charx(V1))
 YAMLS = (b"name: Ida\ngreeting: |-\n  Hello.\n  You.\ncontext: 'A baker.'\nlist: [a, {b: c}]\n",)

@@ -110,6 +110,8 @@ HOSTILE = {
     "a key twice": (b'{"name": "Ida", "name": "Eve", "description": ""}', "duplicate_key"),
     "a zTXt bomb": (png(packed_text("chara", bytes(300 << 20))), "chunk_too_large"),
     "a link": (LINK, "symlink"),
+    "a field of a megabyte": (dumps(v2(description="A" * (1 << 20))), "field_too_large"),
+    "lore of a megabyte": (dumps(v2(character_book={"entries": [{"content": "A" * (1 << 20)}]})), "field_too_large"),
     "a page": (b"<!DOCTYPE html><script>alert(1)</script>", "unknown_format"),
     "nothing": (b"", "empty_file"),
 }

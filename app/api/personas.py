@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Query
+from fastapi import APIRouter, Body
 from pydantic import BaseModel, Field, field_validator
 from starlette.responses import JSONResponse, Response
 
@@ -11,7 +11,7 @@ from app.api.http.deps import LorebooksDep, PersonasDep, open_personas
 from app.api.http.etags import IfMatch, check_match, etag, placed
 from app.api.http.ids import check_id
 from app.api.http.patch import merge
-from app.api.http.records import record_routes
+from app.api.http.records import Cursor, Limit, NameQuery, record_routes
 from app.sessions.books import MAX_BOOKS, check_books
 from app.store.lorebooks import LorebookStore
 from app.store.personas import PersonaRecord, PersonaStore
@@ -62,9 +62,9 @@ async def create_persona(body: NewPersona, personas: PersonasDep, lorebooks: Lor
 @router.get("")
 async def list_personas(
     personas: PersonasDep,
-    q: Annotated[str, Query(max_length=200, description="Part of the name.")] = "",
-    cursor: Annotated[str, Query(max_length=200)] = "",
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    q: NameQuery = "",
+    cursor: Cursor = "",
+    limit: Limit = 50,
 ) -> dict[str, Any]:
     """A page of personas; pass `next_cursor` as `cursor` for the next one."""
     records, following = await personas.search(after=cursor, limit=limit, query=q)

@@ -67,11 +67,20 @@ def _check(data: Mapping[str, Json]) -> None:
         raise CardError("the card has no name; expected one", "no_name")
     if len(data["name"]) > MAX_NAME_CHARS:
         raise CardError(f"the name has {len(data['name']):,} characters; at most {MAX_NAME_CHARS}", "field_too_large")
-    for field in TEXTS:
+    check_texts(data)
+
+
+def check_texts(data: Mapping[str, Json]) -> None:
+    """Raise CardError `field_too_large` for a text among these fields that is too long for any prompt."""
+    for field in data.keys() & TEXTS:
         check_size(field, data[field])
-    for field in LISTS:
+    for field in data.keys() & LISTS.keys():
         for place, text in enumerate(data[field]):
             check_size(f"{field}[{place}]", text)
+    entries = (data.get("character_book") or {}).get("entries")
+    for place, entry in enumerate(entries if isinstance(entries, list) else ()):
+        if isinstance(entry, dict) and isinstance(entry.get("content"), str):
+            check_size(f"character_book.entries[{place}].content", entry["content"])
 
 
 def _is_plain(value: Json) -> bool:

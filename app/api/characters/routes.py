@@ -11,8 +11,8 @@ from app.api.http.body import JsonRoute
 from app.api.http.deps import CharactersDep, LorebooksDep, open_characters
 from app.api.http.etags import IfMatch, check_match, etag, placed
 from app.api.http.ids import check_id
-from app.api.http.patch import check_assets, keep_assets, lift_extension, merge_patch
-from app.api.http.records import record_routes
+from app.api.http.patch import check_assets, check_sizes, keep_assets, lift_extension, merge_patch
+from app.api.http.records import Cursor, Limit, NameQuery, record_routes
 from app.store.characters import CharacterRecord, CharacterStore
 from app.store.lorebooks import LorebookStore
 from characters.card import CharacterCard, parse_card, slug
@@ -23,6 +23,7 @@ router = APIRouter(prefix="/characters", tags=["characters"], route_class=JsonRo
 
 # What lists show of a version.
 SHOWN = ("version", "name", "updated")
+Tag = Annotated[str, Query(max_length=200)]
 # A card is checked by `parse_card`, which knows what people's files look like.
 CardBody = Annotated[dict[str, Any], Body()]
 
@@ -33,6 +34,7 @@ async def create_character(body: CardBody, characters: CharactersDep, lorebooks:
     character_id = check_id(body.pop("id", None))
     card = parse_card(body)
     check_assets(card)
+    check_sizes(card)
     told = await lore_warnings(card, lorebooks)
     record = CharacterRecord(character_id or slug(card.data.name), 1, card, lore_warnings=told)
     return created(await (characters.create(record) if character_id else characters.create_unnamed(record)))
@@ -41,10 +43,10 @@ async def create_character(body: CardBody, characters: CharactersDep, lorebooks:
 @router.get("", response_model=None)
 async def list_characters(
     characters: CharactersDep,
-    q: Annotated[str, Query(max_length=200, description="Part of the name.")] = "",
-    tag: Annotated[str, Query(max_length=200)] = "",
-    cursor: Annotated[str, Query(max_length=200)] = "",
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    q: NameQuery = "",
+    tag: Tag = "",
+    cursor: Cursor = "",
+    limit: Limit = 50,
 ) -> Response:
     """A page of characters; pass `next_cursor` as `cursor` for the next one."""
     records, following = await characters.search(after=cursor, limit=limit, query=q, tag=tag)
@@ -122,8 +124,9 @@ async def lore_warnings(card: CharacterCard, lorebooks: LorebookStore) -> tuple[
 
 
 async def _fields(card: CharacterCard, record: CharacterRecord, lorebooks: LorebookStore) -> dict[str, Any]:
-    """What `card` makes of a record's fields. Raises InvalidRequestError."""
+    """What `card` makes of a record's fields. Raises InvalidRequestError and CardError."""
     check_assets(card, record.card)
+    check_sizes(card, record.card)
     files = Gallery(record.card, record.files).with_card(card).files
     return {"card": card, "files": files, "lore_warnings": await lore_warnings(card, lorebooks)}
 

@@ -5,6 +5,7 @@ from typing import Any
 from app.errors import InvalidRequestError
 from characters.card import EXTENSION, CharacterCard
 from characters.formats.data_uri import is_data_uri
+from characters.formats.fields import check_texts
 
 CARD_FIELDS = ("data", "profile", "persona")
 
@@ -41,6 +42,12 @@ def check_assets(card: CharacterCard, before: CharacterCard | None = None) -> No
     if not _data_uris(card) <= known:
         told = "an asset has its file in a data: address: send the card to POST /characters/import, which keeps files"
         raise InvalidRequestError(told, param="assets", code="file_in_card")
+
+
+def check_sizes(card: CharacterCard, before: CharacterCard | None = None) -> None:
+    """Raises CardError where a text is too long that the card `before` didn't have already."""
+    known = before.data.model_dump() if before else {}
+    check_texts({field: value for field, value in card.data.model_dump().items() if value != known.get(field)})
 
 
 def _data_uris(card: CharacterCard) -> set[str]:

@@ -12,6 +12,11 @@ from app.store.records import Records
 
 MAX_VERSION = 2**53
 
+# Of lists of records.
+NameQuery = Annotated[str, Query(max_length=200, description="Part of the name.")]
+Cursor = Annotated[str, Query(max_length=200)]
+Limit = Annotated[int, Query(ge=1, le=200)]
+
 VersionNumber = Annotated[int, Path(ge=1, lt=MAX_VERSION)]
 VersionCursor = Annotated[int | None, Query(ge=1, lt=MAX_VERSION, description="Versions before this one.")]
 VersionLimit = Annotated[int, Query(ge=1, le=50)]

@@ -13,7 +13,7 @@ from app.api.characters.exports import attachment
 from app.api.http.body import JsonRoute
 from app.api.http.deps import CharactersDep, LorebooksDep, ShelfDep, TurnsDep, open_lorebooks
 from app.api.http.etags import IfMatch, check_match, etag, placed
-from app.api.http.records import record_routes
+from app.api.http.records import Cursor, Limit, NameQuery, record_routes
 from app.api.lorebooks.body import BookBody, receive_book
 from app.api.lorebooks.trial import LoreTrial
 from app.store.lorebooks import LorebookRecord, LorebookStore, StoredBook
@@ -62,9 +62,9 @@ async def create_lorebook(request: Request, lorebooks: LorebooksDep) -> Response
 @router.get("")
 async def list_lorebooks(
     lorebooks: LorebooksDep,
-    q: Annotated[str, Query(max_length=200, description="Part of the name.")] = "",
-    cursor: Annotated[str, Query(max_length=200)] = "",
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    q: NameQuery = "",
+    cursor: Cursor = "",
+    limit: Limit = 50,
 ) -> dict[str, Any]:
     """A page of lorebooks, without their entries; pass `next_cursor` as `cursor` for the next one."""
     summaries, following = await lorebooks.summaries(after=cursor, limit=limit, query=q)
