@@ -181,7 +181,7 @@ def parse_embeddings(answer: Any, count: int) -> Vectors:  # whatever a server s
     """The vectors in an answer of OpenAI's embeddings API. Raises ValueError when it doesn't hold `count` of them."""
     try:
         rows = sorted(answer["data"], key=lambda row: row["index"])
-        vectors = np.array([row["embedding"] for row in rows], np.float32)
+        vectors = np.array([row["embedding"] for row in rows], np.float64)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError("the answer is none of an embeddings API") from error
     if vectors.ndim != 2 or len(vectors) != count:
@@ -191,9 +191,10 @@ def parse_embeddings(answer: Any, count: int) -> Vectors:  # whatever a server s
 
 def normalized(vectors: NDArray[Any]) -> Vectors:
     """The rows at length one. Raises ValueError for one that has no direction or isn't finite."""
-    rows = np.asarray(vectors, np.float32)
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    if not np.isfinite(lengths).all() or (lengths < 1e-6).any():
+    rows = np.asarray(vectors, np.float64)
+    largest = np.abs(rows).max(axis=1, keepdims=True, initial=0)
+    if not np.isfinite(largest).all() or (largest == 0).any():
         raise ValueError("a vector has no direction: its numbers are all zero, or not finite")
-    unit: Vectors = rows / lengths
+    rows = rows / largest
+    unit: Vectors = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
     return unit

@@ -168,7 +168,7 @@ async def test_memory_brings_its_own_vector(meant: Live) -> None:
 
 @pytest.mark.parametrize(
     ("vector", "told"),
-    [([1.0] * 383, "has 383 numbers"), ([0.0] * 384, "no direction"), ([1e38] * 384, "not finite"), ([], "0 numbers")],
+    [([1.0] * 383, "has 383 numbers"), ([0.0] * 384, "no direction"), ([], "0 numbers")],
 )
 async def test_broken_vector_is_refused(meant: Live, vector: list[float], told: str) -> None:
     path = await open_chat(meant)

@@ -197,6 +197,11 @@ def test_embeddings_are_read_in_their_order_at_length_one() -> None:
     assert parse_embeddings(answer, 2).tolist() == [[1, 0], [0, 1]]
 
 
+@pytest.mark.parametrize("scale", [1e-300, 1, 1e300])
+def test_vector_of_any_length_has_length_one(scale: float) -> None:
+    assert normalized(np.array([[3 * scale, 4 * scale]])).tolist() == [[pytest.approx(0.6), pytest.approx(0.8)]]
+
+
 @pytest.mark.parametrize(
     "answer",
     [

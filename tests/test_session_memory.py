@@ -244,7 +244,7 @@ async def test_notes_come_on_top_where_they_say_what_was_said(noted: Live) -> No
     path = await open_chat(noted)
     await say(noted, path, FACT)
     session = await noted.app.state.turns.sessions.get(path.rpartition("/")[2])
-    recap = await memory_of(noted).remember(session, session.branch()[:3])
+    recap = await memory_of(noted).remember(session, session.branch()[:2])
     assert recap == "Sister Ottilie lives in Bergen."
     listed = await memories(noted, path)
     assert [memory["text"] for memory in listed if memory["kind"] == "user"] == ["The sister is called Ottilie."]
