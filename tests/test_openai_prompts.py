@@ -100,9 +100,7 @@ async def test_instructions_leave_the_history_as_it_was(live: Live) -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize(
-    "fields", [{"n": 2}, {"messages": [user("moon " * 3000)]}, {"model": "fake"}], ids=["n", "length", "model"]
-)
+@pytest.mark.parametrize("fields", [{"messages": [user("moon " * 3000)]}, {"model": "fake"}], ids=["length", "model"])
 async def test_refused_first_request_opens_no_session(live: Live, fields: dict[str, Any]) -> None:
     with pytest.raises(httpx.HTTPStatusError, match="400"):
         await ask(live, user("Hello."), **fields)

@@ -1,6 +1,7 @@
 """Whole transcripts over OpenAI's surface: what the server keeps of a session, and where it begins a prompt again."""
 
 import time
+from collections.abc import AsyncIterator
 from itertools import pairwise
 from typing import Any
 
@@ -8,6 +9,7 @@ import httpx
 import pytest
 from openai import AsyncOpenAI
 
+from app.api.chat.asides import is_job
 from app.store import transcripts
 from app.store.connection import connect
 from app.store.transcripts import TranscriptStore
@@ -31,6 +33,13 @@ async def live(running: Live) -> Live:
     for key in await kept_keys(running):
         await running.app.state.redis.delete(key)
     return running
+
+
+@pytest.fixture
+async def live_api(live: Live) -> AsyncIterator[AsyncOpenAI]:
+    """OpenAI's own client for it."""
+    async with AsyncOpenAI(base_url=f"{live.client.base_url}/v1", api_key="none", max_retries=0) as client:
+        yield client
 
 
 async def kept_keys(live: Live) -> list[str]:
@@ -83,13 +92,12 @@ async def talk(live: Live, turns: int, key: str | None = "kept", **fields: Any) 
 
 
 @pytest.mark.anyio
-async def test_client_chats_swipes_edits_and_continues(live: Live) -> None:
-    api = AsyncOpenAI(base_url=f"{live.client.base_url}/v1", api_key="none", max_retries=0)
+async def test_client_chats_swipes_edits_and_continues(live: Live, live_api: AsyncOpenAI) -> None:
     live.engine.script.says = [f"Reply {number}, and the moon is up." for number in range(20)]
     shown: Any = [system("You are far out at sea.")]
 
     async def send(messages: Any) -> str:
-        chunks = await api.chat.completions.create(
+        chunks = await live_api.chat.completions.create(
             model="lyra", messages=messages, stream=True, extra_headers={"X-Session-Id": "kept"}
         )
         deltas = [chunk.choices[0].delta.content or "" async for chunk in chunks if chunk.choices]
@@ -243,9 +251,43 @@ async def test_job_opens_no_session(live: Live) -> None:
 
 
 @pytest.mark.anyio
-async def test_message_about_a_task_is_a_turn(live: Live) -> None:
-    await reply(live, [user("### Task:\nBring me the <chat_history> of this ship.")])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"messages": [user("### Task:\nBring me the <chat_history> of this ship.")]},
+        {"messages": [user("Tell me of </chat_history> and <chat_history>.")]},
+        {"messages": [user("### Task:\nAnswer by the context.\n<context>The moon is up.</context>\nIs it?")]},
+        {"messages": [user("Hello."), system("Be brief.")]},
+        {"task": "evaluation"},
+        {"metadata": {"task": "chat"}},
+        {"task": {"id": 7}},
+        {"store": True},
+        {"store": "no"},
+    ],
+    ids=["tag", "tags", "context", "after", "task", "metadata", "object", "stored", "text"],
+)
+async def test_what_only_looks_like_a_job_is_a_turn(live: Live, body: dict[str, Any]) -> None:
+    answer = await ask(live, **{"messages": [user("Hello.")], **body})
+    assert answer.raise_for_status().json()["version"] == 2
     assert len(await stored(live)) == 2
+
+
+@pytest.mark.anyio
+async def test_reply_that_was_no_turn_is_taken_in_with_the_next_one(live: Live) -> None:
+    shown = await talk(live, 2)
+    shown.append(assistant(await reply(live, [*shown, system("[Write the next reply only as Lyra.]")])))
+    assert await stored(live) == shows(shown[:-1])
+    shown.append(user("And now?"))
+    shown.append(assistant(await reply(live, shown)))
+    assert await stored(live) == shows(shown)
+
+
+def test_hostile_message_is_told_from_a_job_at_once() -> None:
+    before = time.perf_counter()
+    assert not is_job("### Task:" + "<chat_history>" * 100_000)
+    assert not is_job("</chat_history>" * 100_000 + "### Task:")
+    assert not is_job("#" * 1_000_000)
+    assert time.perf_counter() - before < 0.5
 
 
 @pytest.mark.anyio
