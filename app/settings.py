@@ -47,8 +47,30 @@ class Settings(BaseSettings):
     """Of a character, lorebook or persona: the present one and those before it."""
     max_concurrent_requests: int = Field(1024, ge=1)
     lease_s: float = Field(15.0, ge=1)
+    queue_s: float = Field(30.0, gt=0)
+    """How long a request may wait for the session that another turn has."""
+    resume_s: float = Field(3600.0, ge=1)
+    """How long the frames of a resumable turn are kept."""
     prewarm_below: int = Field(8, ge=0)
     """Prompts are read ahead of their turns while fewer turns than this run; 0: never."""
+
+    embeddings: str = "auto"
+    """How memories are found by meaning: `local` with sentence-transformers, or the address of a server's
+    `/v1`; by their words alone with `off`. `auto` is local where it is installed."""
+    embedding_model: str = "all-MiniLM-L6-v2"
+    embedding_api_key: SecretStr | None = None
+    memory_notes: bool = True
+    """Whether the model writes down what leaves its prompt; what was said is remembered in any case."""
+    memory_most: int = Field(3, ge=0, le=32)
+    """How many memories come back on a turn, in at most `memory_tokens` and 1/32 of the context."""
+    memory_tokens: int = Field(160, ge=0)
+    memory_meaning: float = Field(1.0, ge=0)
+    memory_mood: float = Field(0.1, ge=0)
+    memory_recency: float = Field(0.1, ge=0)
+    """What counts how much for what comes back; recency is halved every `memory_half_life_days`."""
+    memory_half_life_days: float = Field(7.0, gt=0)
+    memory_least: float = Field(0.15, ge=0, le=1)
+    """How close in meaning a memory must be to come back at all."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @field_validator("log_level", mode="before")
@@ -66,6 +88,13 @@ class Settings(BaseSettings):
                 "rediss+cluster://"
             )
         return url
+
+    @field_validator("embeddings")
+    @classmethod
+    def _known_embeddings(cls, value: str) -> str:
+        if value not in ("auto", "local", "off") and not value.startswith(("http://", "https://")):
+            raise ValueError("say auto, local, off, or the address of a server's /v1")
+        return value
 
     @field_validator("api_keys", mode="before")
     @classmethod

