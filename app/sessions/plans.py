@@ -38,24 +38,13 @@ def plan_reply(
     content: str,
     encode: Encode,
     *,
-    system: Sequence[str] = (),
-    prefill: str = "",
     speaker: str | None = None,
     to: Sequence[str] = (),
 ) -> Plan:
-    """The turn that answers a message of the user's. `system`, `speaker` and `to` as of `Turns.reply`."""
+    """The turn that answers a message of the user's. `speaker` and `to` as of `Turns.reply`."""
     seen_by = [find_member(session.cast, named).character_id for named in to]
     said = Message(new_id("msg"), session.tip, "user", content, encode(content.strip()), seen_by=seen_by)
-    prefill_ids = encode(prefill) if prefill else []
-    return Plan(
-        [said],
-        said.id,
-        session.instructions(system),
-        prefill=prefill,
-        prefill_ids=prefill_ids,
-        speaker=speaker,
-        seen_by=seen_by,
-    )
+    return Plan([said], said.id, speaker=speaker, seen_by=seen_by)
 
 
 def plan_next(session: Session, *, speaker: str | None = None) -> Plan:
