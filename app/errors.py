@@ -8,6 +8,7 @@ ApiError                    500  server_error
 ├── NotFoundError           404  not_found_error
 ├── ConflictError           409  conflict_error, not to be retried as it is
 │   ├── SessionBusyError         code session_busy
+│   ├── TurnCancelledError       code turn_cancelled
 │   ├── IdempotencyBusyError     code idempotency_in_progress, Retry-After
 │   └── IdempotencyLostError     code idempotency_result_too_large
 ├── IdempotencyMismatchError
@@ -98,6 +99,10 @@ class ConflictError(ApiError):
 
 class SessionBusyError(ConflictError):
     code = "session_busy"
+
+
+class TurnCancelledError(ConflictError):
+    code = "turn_cancelled"
 
 
 class IdempotencyBusyError(ConflictError):

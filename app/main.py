@@ -16,8 +16,12 @@ from app.metrics import Metrics
 from app.security import ApiKeys, LocalOnly
 from app.sessions.afterwards import Afterwards
 from app.sessions.bounds import BoundedRenderer
+from app.sessions.cancelling import Cancelling
+from app.sessions.following import Following
+from app.sessions.logs import Logs
 from app.sessions.memory import Memory, Recall
 from app.sessions.notes import Notes
+from app.sessions.queue import Queue
 from app.sessions.running import Running
 from app.sessions.shelf import Shelf
 from app.sessions.turns import Turns
@@ -32,6 +36,8 @@ from app.store.lorebooks import LorebookStore
 from app.store.memories import MemoryStore
 from app.store.personas import PersonaStore
 from app.store.sessions import SessionStore
+from app.store.stops import Stops
+from app.store.streams import StreamStore
 from app.store.transcripts import TranscriptStore
 from app.worker.pool import Worker
 from characters.library import load_library
@@ -43,6 +49,8 @@ from models.vllm_engine import open_vllm_engine
 logger = logging.getLogger(__name__)
 
 DRAIN_S = 10.0
+# How often one looks for turns that other servers were told to stop.
+HEAR_STOPS_S = 0.2
 DAY_S = 86400.0
 # New objects until a collection; a streamed token makes dozens. Measured at 64 streams: 5 % of the API's CPU.
 GC_THRESHOLD = 50_000
@@ -123,8 +131,10 @@ def create_app(settings: Settings, open_engine: OpenEngine = open_engine) -> Fas
             engine = await open_engine(settings)
             stack.push_async_callback(engine.close)
             sessions = SessionStore(redis, settings.lease_s, settings.durability)
+            stops, streams = Stops(redis), StreamStore(redis, settings.resume_s)
             running = Running(
                 sessions,
+                stops,
                 app.state.metrics,
                 most=settings.max_concurrent_requests,
                 stream_interval=settings.stream_interval,
@@ -150,13 +160,21 @@ def create_app(settings: Settings, open_engine: OpenEngine = open_engine) -> Fas
                 characters=store,
                 shelf=Shelf(lorebooks, personas),
                 afterwards=afterwards,
+                queue=Queue(sessions, running, settings.queue_s),
                 memory=memory,
                 reply_tokens=settings.reply_tokens,
             )
             app.state.claims = Claims(redis, settings.lease_s)
             stack.callback(asyncio.create_task(app.state.claims.keep(settings.lease_s / 3)).cancel)
             app.state.worker = Worker()
+            app.state.logs = Logs(streams)
+            app.state.following = Following(
+                streams, sessions, app.state.metrics, most=settings.max_concurrent_requests
+            )
+            app.state.cancelling = Cancelling(sessions, running, stops, settings.lease_s)
             stack.callback(asyncio.create_task(running.keep_leases(settings.lease_s / 3)).cancel)
+            stack.callback(asyncio.create_task(running.hear_stops(HEAR_STOPS_S)).cancel)
+            stack.callback(asyncio.create_task(app.state.logs.keep()).cancel)
             stack.push_async_callback(memory.close)
             stack.push_async_callback(afterwards.close)
             stack.push_async_callback(running.drain, DRAIN_S)

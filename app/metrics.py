@@ -87,6 +87,15 @@ class Metrics:
             labelnames=("outcome",),
             registry=registry,
         )
+        self.detached = Gauge(
+            "opencharacter_turns_detached", "Resumable turns that go on without their client.", registry=registry
+        )
+        self.followers = Gauge(
+            "opencharacter_streams_followed", "Clients that follow a resumable turn.", registry=registry
+        )
+        self.lost = Counter(
+            "opencharacter_turns_lost", "Resumable turns that were found without their server.", registry=registry
+        )
         self.commits = Counter("opencharacter_sessions_committed", "Turns written to Redis.", registry=registry)
 
     def exposition(self) -> bytes:

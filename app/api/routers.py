@@ -7,7 +7,7 @@ from app.api.characters import exports, imports, inspector, pictures
 from app.api.characters import routes as characters
 from app.api.chat import openai
 from app.api.lorebooks import routes as lorebooks
-from app.api.sessions import auto, memories, opening, reading, tree, turns
+from app.api.sessions import auto, memories, opening, reading, streams, tree, turns
 from app.api.synthesis import routes as synthesis
 
 
@@ -29,5 +29,6 @@ def all_routers() -> list[APIRouter]:
         memories.router,
         auto.router,
         tree.router,
+        streams.router,
         ops.router,
     ]

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING
 
 import anyio
@@ -9,12 +10,15 @@ import anyio
 from app.errors import UnavailableError
 from app.metrics import Metrics
 from app.store.sessions import SessionStore
+from app.store.stops import Stops
 
 if TYPE_CHECKING:
     from app.sessions.turn import RunningTurn
 
 logger = logging.getLogger(__name__)
 
+# How long turns that are cut short may take to be committed.
+CUT_S = 5.0
 # Streams from which on a frame holds two tokens, and four.
 PAIRS_FROM, FOURS_FROM = 8, 24
 
@@ -23,13 +27,22 @@ class Running:
     """The set of turns that have been entered and not been left."""
 
     def __init__(
-        self, sessions: SessionStore, metrics: Metrics, *, most: int, stream_interval: int | None = None
+        self,
+        sessions: SessionStore,
+        stops: Stops,
+        metrics: Metrics,
+        *,
+        most: int,
+        stream_interval: int | None = None,
     ) -> None:
         self._sessions = sessions
+        self._stops = stops
         self._metrics = metrics
         self._most = most
         self._stream_interval = stream_interval
         self._turns: set[RunningTurn] = set()
+        self._in_sessions = asyncio.Event()
+        self._alone: set[asyncio.Task[None]] = set()
 
     def admit(self) -> None:
         """Raise UnavailableError when no more may run."""
@@ -48,11 +61,43 @@ class Running:
 
     def enter(self, turn: "RunningTurn") -> None:
         self._turns.add(turn)
+        if turn.write:
+            self._in_sessions.set()
         self._metrics.waiting.inc()
 
     def leave(self, turn: "RunningTurn", *, waited: bool) -> None:
         self._turns.discard(turn)
         (self._metrics.waiting if waited else self._metrics.running).dec()
+
+    def let_go(self, playing: Coroutine[None, None, None]) -> None:
+        """Have a turn played whether or not its client stays. `drain` waits for it."""
+        task = asyncio.create_task(playing)
+        self._alone.add(task)
+        task.add_done_callback(self._alone.discard)
+
+    async def stop(self, session_id: str, turn_id: str) -> None:
+        """Tell a session's turn to stop: at once where it runs here, else within what `hear_stops` takes there."""
+        await self._stops.ask(session_id, turn_id)
+        for turn in [turn for turn in self._turns if turn.write and turn.write.turn_id == turn_id]:
+            turn.stop()
+
+    async def hear_stops(self, every_s: float) -> None:
+        """Stop the turns that are told to on other servers, for ever; nobody is asked while none runs."""
+        while True:
+            await self._in_sessions.wait()
+            await asyncio.sleep(every_s)
+            turns = [(turn, turn.write) for turn in self._turns if turn.write and not turn.stopped]
+            if not turns:
+                self._in_sessions.clear()
+                continue
+            try:
+                told = await self._stops.asked([(write.session.id, write.turn_id) for _, write in turns])
+            except Exception as error:  # whatever it is, the next round may hear them
+                logger.warning("nobody knows which of %d turns are to stop", len(turns), exc_info=error)
+                continue
+            for (turn, _), is_told in zip(turns, told, strict=True):
+                if is_told:
+                    turn.stop()
 
     async def keep_leases(self, every_s: float) -> None:
         """Renew the lease of every turn, for ever: a round that fails is the next one's to make good."""
@@ -65,7 +110,14 @@ class Running:
                 logger.warning("%d leases were not renewed", len(leases), exc_info=error)
 
     async def drain(self, timeout_s: float) -> None:
-        """Wait until no turn runs, so that all of them are committed."""
+        """Wait until no turn runs, so that all of them are committed; who isn't done by then is stopped where it is."""
         with anyio.move_on_after(timeout_s):
-            while self._turns:
-                await asyncio.sleep(0.02)
+            await self._until_none()
+        for turn in self._turns:
+            turn.stop()
+        with anyio.move_on_after(CUT_S):
+            await self._until_none()
+
+    async def _until_none(self) -> None:
+        while self._turns or self._alone:
+            await asyncio.sleep(0.02)

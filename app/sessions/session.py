@@ -74,6 +74,8 @@ class Message:
     """The id of the character who says it, where several talk."""
     seen_by: Sequence[str] = ()
     """The ids of the only characters who hear it; empty for all."""
+    turn_id: str | None = None
+    """The turn that generated it. Copies have none."""
 
     def to_wire(self) -> dict[str, Any]:
         """What clients see."""
@@ -122,6 +124,8 @@ class Session:
     undo: Sequence[str] = ()
     checkpoints: Mapping[str, str] = field(default_factory=dict)
     seed: str = ""
+    model: str = ""
+    """What macros call the model. It is stored with no session."""
     extra: str = ""
     note: Note = field(default_factory=Note)
     memory: Literal["on", "off"] = "on"
@@ -153,6 +157,11 @@ class Session:
             path.append(message)
             tip = message.parent
         return path[::-1]
+
+    def written_by(self, turn_id: str) -> list[Message]:
+        """What a turn has generated, the reply that the conversation went on from first; nothing for one of others."""
+        written = [message for message in self.messages.values() if message.turn_id == turn_id]
+        return sorted(written, key=lambda message: message.created)
 
     def member(self, character_id: str | None) -> Member | None:
         """The one of the cast with that id."""
@@ -218,11 +227,21 @@ class Session:
 
     def opening_context(self) -> Context:
         """What macros know when a session begins: they say the same whenever its head is written again."""
-        return Context(seed=self._seed, chat=self._seed, now=_local(self.created))
+        return Context(
+            seed=self._seed, chat=self._seed, now=_local(self.created), group=self._group, known=self._model_known
+        )
 
     @property
     def _seed(self) -> str:
         return self.seed or self.id
+
+    @property
+    def _group(self) -> list[str]:
+        return [member.name for member in self.cast]
+
+    @property
+    def _model_known(self) -> dict[str, str]:
+        return {"model": self.model} if self.model else {}
 
     def turn_context(self, history: Sequence[Message]) -> Context:
         """What macros know on the turn that answers `history`: the same for each reply to the same message."""
@@ -236,8 +255,18 @@ class Session:
             idle=idle,
             variables=dict(_latest(history, "variables")),
             global_variables=dict(_latest(history, "global_variables")),
-            known=known_of([(message.role, message.content) for message in said]),
+            group=self._group,
+            known=self._model_known | known_of([(one.role, one.content) for one in said], self._swipes_of_last(said)),
         )
+
+    def _swipes_of_last(self, said: Sequence[Message]) -> tuple[int, int] | None:
+        """Of the last reply, which of its siblings it is, from 1 on, and how many they are."""
+        last = next((message for message in reversed(said) if message.role == "assistant"), None)
+        if last is None:
+            return None
+        swipes = [one for one in self.messages.values() if one.parent == last.parent and one.role == last.role]
+        ids = [one.id for one in sorted(swipes, key=lambda one: one.created)]
+        return (ids.index(last.id) + 1, len(ids)) if last.id in ids else (len(ids) + 1, len(ids) + 1)
 
     def reheaded(self, renderer: Renderer, told: Told = NOTHING) -> "Session":
         """This session with its head written anew, with the lore that is told on every turn."""
@@ -282,7 +311,7 @@ class Session:
             "character_id": self.character_id,
             "character_version": self.character_version,
             "follow": self.follows,
-            "user": {"name": self.user.name, "persona": self.user.persona},
+            "user": asdict(self.user),
             "persona_id": self.persona_id,
             "lorebook_ids": list(self.lorebook_ids),
             "note": asdict(self.note) if self.note.text else None,
@@ -371,8 +400,12 @@ def _latest(history: Sequence[Message], name: str) -> Mapping[str, Any]:
     return latest
 
 
-def known_of(said: Sequence[tuple[str, str]]) -> dict[str, str]:
-    """What SillyTavern's macros say of a chat's messages, which it counts from 0; `said` are roles and texts."""
+def known_of(said: Sequence[tuple[str, str]], swipes: tuple[int, int] | None = None) -> dict[str, str]:
+    """What SillyTavern's macros say of a chat's messages, which it counts from 0; `said` are roles and texts.
+
+    `swipes` say which of its siblings the last reply is, from 1 on, and how many they are, where that is known.
+    """
+    current, count = swipes or ("", "")
 
     def last(*roles: str) -> str:
         return next((text for role, text in reversed(said) if role in roles), "")
@@ -383,6 +416,8 @@ def known_of(said: Sequence[tuple[str, str]]) -> dict[str, str]:
         "input": last("user"),
         "lastcharmessage": last("assistant"),
         "lastmessageid": str(len(said) - 1) if said else "",
+        "currentswipeid": str(current),
+        "lastswipeid": str(count),
     }
 
 

@@ -84,6 +84,7 @@ def edit(session: Session, message_id: str, content: str, encode: Encode) -> Cha
         token_ids=encode(content.strip()),
         finish_reason=None,
         created=time.time(),
+        turn_id=None,
     )
     return _replanted(session, message, edited)
 
@@ -147,7 +148,7 @@ def fork(session: Session, message_id: str) -> Session:
         for sibling in swipes.of(message):
             ids[sibling.id] = new_id("msg")
             parent = ids[sibling.parent] if sibling.parent else None
-            copies.append(replace(sibling, id=ids[sibling.id], parent=parent))
+            copies.append(replace(sibling, id=ids[sibling.id], parent=parent, turn_id=None))
     now = replace(
         session,
         id=new_id("sess"),
@@ -157,12 +158,20 @@ def fork(session: Session, message_id: str) -> Session:
         window=ids.get(session.window or ""),
         cut=session.cut.renamed(ids) if session.cut else None,
         planned=None,
+        as_of=_as_of(session, ids),
         undo=(),
         checkpoints={name: ids[marked] for name, marked in session.checkpoints.items() if marked in ids},
         version=0,
     )
     check_room(now, 0)
     return now
+
+
+def _as_of(session: Session, ids: Mapping[str, str]) -> float | str | None:
+    """Up to where a fork remembers: the copy of that message, or its time where it was not copied."""
+    if not isinstance(session.as_of, str):
+        return session.as_of
+    return ids.get(session.as_of) or session.messages[session.as_of].created
 
 
 def _replanted(session: Session, message: Message, instead: Message | None) -> Change:
@@ -173,7 +182,7 @@ def _replanted(session: Session, message: Message, instead: Message | None) -> C
     parent = instead.id if instead else message.parent
     ids = {message.id: parent}
     for follower in followers:
-        copy = replace(follower, id=new_id("msg"), parent=parent)
+        copy = replace(follower, id=new_id("msg"), parent=parent, turn_id=None)
         added.append(copy)
         parent = ids[follower.id] = copy.id
     check_room(session, len(added))

@@ -5,18 +5,20 @@ interrupted; a turn that said nothing leaves no trace. Both sides of an exchange
 can leave half of it.
 """
 
+import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 
-from app.errors import ApiError, EngineDownError, InvalidRequestError, UnavailableError
+from app.errors import ApiError, EngineDownError, InvalidRequestError, TurnCancelledError, UnavailableError
 from app.sessions.afterwards import Spent
+from app.sessions.beginning import NO_WORDS, Beginning
 from app.sessions.plans import Plan
 from app.sessions.receipts import Receipt
 from app.sessions.session import FinishReason, Message, Session, new_id
@@ -75,6 +77,7 @@ class SessionWrite:
             state=self.state,
             speaker=plan.speaker,
             seen_by=plan.seen_by,
+            turn_id=self.turn_id,
         )
 
 
@@ -89,6 +92,8 @@ class RunningTurn:
         endpoint: str,
         started: float,
         write: SessionWrite | None = None,
+        *,
+        beginning: Beginning = NO_WORDS,
     ) -> None:
         self.id = new_id("chatcmpl")
         self.choices = [Choice() for _ in range(params.n)]
@@ -105,30 +110,66 @@ class RunningTurn:
         self._endpoint = endpoint
         self._started = started
         self._first: float | None = None
+        self._beginning = beginning
+        self.stopped = False
+        # Who streams it, while it does; how often others had cancelled that task, and whether `stop` has.
+        self._task: asyncio.Task[Any] | None = None
+        self._others = 0
+        self._cut_off = False
+
+    def stop(self) -> None:
+        """End the reply with what was spoken so far, which is committed. Done twice, it is done once."""
+        self.stopped = True
+        if self._task is not None:
+            self._cut_off = True
+            self._task.cancel()
+            self._task = None
+
+    def _was_cut_off(self) -> bool:
+        """Whether the cancellation that was caught is of `stop`, and nobody else's: as `asyncio.timeout` tells them."""
+        task, cut_off = asyncio.current_task(), self._cut_off
+        self._cut_off = False
+        return cut_off and task is not None and task.uncancel() <= self._others
 
     async def stream(self) -> AsyncGenerator[Chunk]:
-        """The reply's chunks. Raises ApiError, also before the first one; closing it stops the engine."""
+        """The reply's chunks, to its end or until `stop`. Raises ApiError, also before the first one.
+
+        Closing it stops the engine.
+        """
         metrics = self._turns.metrics
         observe_gap = metrics.itl.observe
         last = 0.0
+        if self.stopped:
+            return
         chunks = self._turns.engine.generate(self._prompt, self._params, request_id=self.id)
+        if self._beginning.text:
+            chunks = self._beginning.lead(chunks)
         try:
-            async with aclosing(chunks):
-                async for chunk in chunks:
-                    now = time.perf_counter()
-                    if last:
-                        observe_gap(now - last)
-                    elif self._first is None:
-                        self._note_first(chunk, now)
-                    last = now
-                    self._note(chunk)
-                    yield chunk
-        except InvalidRequest as error:
-            raise InvalidRequestError(str(error)) from error
-        except EngineDeadError as error:
-            raise EngineDownError("the inference engine has died, and the server stops") from error
-        except EngineError as error:
-            raise UnavailableError(str(error), code="engine_error") from error
+            with _engine_errors():
+                async with aclosing(chunks):
+                    with self._streamed_here():
+                        async for chunk in chunks:
+                            now = time.perf_counter()
+                            if last:
+                                observe_gap(now - last)
+                            elif self._first is None:
+                                self._note_first(chunk, now)
+                            last = now
+                            self._note(chunk)
+                            yield chunk
+        except asyncio.CancelledError:
+            if not self._was_cut_off():
+                raise
+
+    @contextmanager
+    def _streamed_here(self) -> Iterator[None]:
+        """The body is what `stop` cuts off: the wait for the engine, and for a client that reads slowly."""
+        self._task = asyncio.current_task()
+        self._others = self._task.cancelling() if self._task else 0
+        try:
+            yield
+        finally:
+            self._task = None
 
     def _note_first(self, chunk: Chunk, now: float) -> None:
         self._first = now
@@ -154,7 +195,8 @@ class RunningTurn:
 
     @property
     def completion_tokens(self) -> int:
-        return sum(len(choice.token_ids) for choice in self.choices)
+        begun = len(self._beginning.token_ids)
+        return sum(max(0, len(choice.token_ids) - begun) for choice in self.choices)
 
     async def __aenter__(self) -> Self:
         self._turns.running.enter(self)
@@ -164,6 +206,7 @@ class RunningTurn:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Commit what was spoken, or give the session back, whatever happens to the client's connection."""
+        unheard = isinstance(error, asyncio.CancelledError) and self._was_cut_off()
         with anyio.CancelScope(shield=True):
             try:
                 if self.write is not None:
@@ -173,6 +216,10 @@ class RunningTurn:
             finally:
                 self._turns.running.leave(self, waited=self._first is None)
                 self._log(error)
+        unspoken = self.stopped and self.write is not None and not self.written and error is None
+        if unheard or unspoken:
+            told = "what was said is kept" if self.written else "nothing was said"
+            raise TurnCancelledError(f"the turn was cancelled: {told}") from None
 
     async def _commit(self, write: SessionWrite) -> None:
         choices = self.choices
@@ -221,7 +268,8 @@ class RunningTurn:
     def _log(self, error: BaseException | None) -> None:
         now = time.perf_counter()
         metrics = self._turns.metrics
-        reason = self.choices[0].finish_reason or ("error" if isinstance(error, ApiError) else "interrupted")
+        otherwise = "error" if isinstance(error, ApiError) else "cancelled" if self.stopped else "interrupted"
+        reason = self.choices[0].finish_reason or otherwise
         metrics.requests.labels(self._endpoint, reason).inc()
         if self._first is None:
             return
@@ -241,6 +289,19 @@ class RunningTurn:
             (now - self._started) * 1000,
             reason,
         )
+
+
+@contextmanager
+def _engine_errors() -> Iterator[None]:
+    """What the engine raises becomes an ApiError."""
+    try:
+        yield
+    except InvalidRequest as error:
+        raise InvalidRequestError(str(error)) from error
+    except EngineDeadError as error:
+        raise EngineDownError("the inference engine has died, and the server stops") from error
+    except EngineError as error:
+        raise UnavailableError(str(error), code="engine_error") from error
 
 
 def _stored(finish_reason: str | None) -> FinishReason:

@@ -25,12 +25,14 @@ from app.errors import (
 )
 from app.metrics import Metrics
 from app.sessions.afterwards import Afterwards
+from app.sessions.beginning import NO_WORDS, Beginning
 from app.sessions.bounds import BoundedRenderer
 from app.sessions.direction import Direction
 from app.sessions.lore import Books, Lore, build_chat
 from app.sessions.memory import Memory
 from app.sessions.plans import Plan, plan_another, plan_continuation, plan_impersonation, plan_next, plan_reply
-from app.sessions.preparation import Preparation, Setup
+from app.sessions.preparation import Preparation, Setup, loses_lore
+from app.sessions.queue import Queue
 from app.sessions.recalled import RecalledTurn
 from app.sessions.receipts import DoneBefore, Receipt, current_operation
 from app.sessions.reconciliation import Aside, Shown, as_written, plan_transcript
@@ -69,6 +71,7 @@ class Turns:
         characters: CharacterStore,
         shelf: Shelf,
         afterwards: Afterwards,
+        queue: Queue,
         memory: Memory | None = None,
         reply_tokens: int,
     ) -> None:
@@ -77,12 +80,19 @@ class Turns:
         self.lore = Lore(self.renderer.count_tokens, engine.max_model_len)
         self.direction = Direction(self)
         self.preparation = Preparation(
-            self.renderer, self.lore, characters, shelf, engine.max_model_len, memory
+            self.renderer,
+            self.lore,
+            characters,
+            shelf,
+            engine.max_model_len,
+            memory,
+            model_id=engine.model_id,
         )
         self.sessions = sessions
         self.metrics = metrics
         self.running = running
         self.afterwards = afterwards
+        self.queue = queue
         self._reply_tokens = min(reply_tokens, engine.max_model_len // 4)
         self._stop_ids = frozenset(engine.renderer.stop_token_ids)
         # A schema of ten thousand parts is seconds of Python, so they take turns beside the event loop.
@@ -114,6 +124,7 @@ class Turns:
         system: Sequence[str] = (),
         whole: bool = False,
         shown: Shown = as_written,
+        terms: Terms = Terms(),
     ) -> RunningTurn:
         """Answer a transcript that its client keeps, of which the session's tree gets what is new.
 
@@ -136,7 +147,7 @@ class Turns:
 
         if lines[-1].role == "assistant":
             params = _going_on(params)
-        return await self._begin(session_id, plan, params, "chat.completions", Terms())
+        return await self._begin(session_id, plan, params, "chat.completions", terms)
 
     async def regenerate(
         self, session_id: str, params: SamplingParams, terms: Terms = Terms(), *, speaker: str | None = None
@@ -182,7 +193,8 @@ class Turns:
     ) -> RunningTurn:
         """Answer a transcript that the client keeps, in `scene`; what is too old for the context is left out.
 
-        `books` are the lorebooks beside the card's own, `known` the ids of lines by their places.
+        `books` are the lorebooks beside the card's own, `known` the ids of lines by their places. Lore may begin the
+        reply; where the client has begun it, that wins.
         """
         started = time.perf_counter()
         self._admit()
@@ -190,8 +202,10 @@ class Turns:
         said = [(line.role, line.text) for line in lines]
         # A transcript has no name: its first line and its length decide what chance says, in its head the line alone.
         seed = blake2b(lines[0].text.encode(), digest_size=16).hexdigest()
-        begun = Context(seed=seed, chat=seed, now=datetime.now().astimezone())
-        now = replace(begun, seed=f"{seed}/{len(lines)}", known=known_of(said), variables={}, global_variables={})
+        model = {"model": self.engine.model_id}
+        begun = Context(seed=seed, chat=seed, now=datetime.now().astimezone(), known=model)
+        known_now = model | known_of(said)
+        now = replace(begun, seed=f"{seed}/{len(lines)}", known=known_now, variables={}, global_variables={})
         told = await self.lore.tell(
             scene.card, scene.user, books, build_chat(scene.card, scene.user, said), context=now
         )
@@ -201,9 +215,13 @@ class Turns:
         inserted = build_insertions(renderer.encode, replace(scene, context=replace(now, outlets=told.outlets)))
         head = build_head(self.encode_fixed, replace(scene, context=replace(begun, outlets=told.outlets)))
         params = replace(params, ends_loops=True)
+        words = NO_WORDS
+        if told.begun and lines[-1].role != "assistant" and params.constraint is None:
+            words = Beginning(told.begun, renderer.encode(told.begun))
+            lines, params = [*lines, Line("assistant", words.text)], _going_on(params)
         build = partial(build_transcript_prompt, renderer, head, lines, inserted=inserted, known=known)
         prompt, params = self._build(build, params)
-        return RunningTurn(self, prompt.token_ids, params, "chat.completions", started)
+        return RunningTurn(self, prompt.token_ids, params, "chat.completions", started, beginning=words)
 
     def check_length(self, *texts: str) -> None:
         """Raise ContextLengthError for texts that no prompt could hold, before a second is spent on their tokens."""
@@ -268,7 +286,7 @@ class Turns:
         operation, turn_id = current_operation(), new_id("turn")
         await self.sessions.check_undone(session_id, operation)
         self.afterwards.overtake(session_id)
-        session = await self.sessions.acquire(session_id, turn_id)
+        session = await self.queue.take(session_id, turn_id, terms)
         try:
             # That attempt may have ended just now; from here on it can't commit any more.
             await self.sessions.check_undone(session_id, operation)
@@ -292,15 +310,14 @@ class Turns:
         try:
             async with self._taken(session_id, terms) as (session, turn_id):
                 plan = await self.direction.cast(session, make_plan(session))
-                setup = await self.preparation.prepare(session, plan)
-                check_room(session, len(setup.plan.added) + params.n)
                 params = replace(
                     params,
                     max_tokens=params.max_tokens or self._reply_tokens,
                     ends_loops=True,
                     stop=(*params.stop, *stops(session.names())),
                 )
-                prompt, params = self.lay_out(session, setup, params, setup.plan.prefill_ids)
+                setup, prompt, params = await self._settle(session, plan, params)
+                check_room(session, len(setup.plan.added) + params.n)
         except DoneBefore as done:
             return RecalledTurn(self, await self.sessions.get(session_id), done.receipt, endpoint)
         cut, window = cut_by(session, setup.history, prompt)
@@ -309,7 +326,22 @@ class Turns:
         state = build_state(setup.told.state, setup.scene.context)
         ids = [new_id("msg") for _ in range(params.n)]
         write = SessionWrite(cut, turn_id, setup.plan, window, ids, state, operation=current_operation())
-        return RunningTurn(self, prompt.token_ids, params, endpoint, started, write)
+        return RunningTurn(self, prompt.token_ids, params, endpoint, started, write, beginning=setup.beginning)
+
+    async def _settle(
+        self, session: Session, plan: Plan, params: SamplingParams
+    ) -> tuple[Setup, Prompt, SamplingParams]:
+        """The turn of `plan`, laid out. Lore that is cut from the history can be told on this very turn."""
+        setup = await self.preparation.prepare(session, plan, begins=params.constraint is None)
+        if setup.beginning.text:
+            params = _going_on(params)
+        prompt, room = self.lay_out(session, setup, params, setup.plan.prefill_ids)
+        if loses_lore(setup, prompt.start):
+            setup = await self.preparation.prepare(
+                session, plan, start=prompt.start, begins=params.constraint is None
+            )
+            prompt, room = self.lay_out(session, setup, params, setup.plan.prefill_ids)
+        return setup, prompt, room
 
     def lay_out(
         self,
@@ -320,7 +352,8 @@ class Turns:
     ) -> tuple[Prompt, SamplingParams]:
         """The turn's prompt, and its sampling with the room that is left. Raises ContextLengthError."""
         encode, scene = self.renderer.encode, setup.scene
-        begun = [*encode(session.heading(setup.plan.role, setup.plan.speaker)), *prefill_ids]
+        heading = encode(session.heading(setup.plan.role, setup.plan.speaker))
+        begun = [*heading, *prefill_ids, *setup.beginning.token_ids]
         turns = session.as_turns(setup.history, self.encode_fixed) + ([Turn("assistant", begun)] if begun else [])
         head = session.head if scene.layout == "cache" else build_head(encode, setup.head_scene(session))
         build = partial(

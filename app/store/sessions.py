@@ -1,8 +1,8 @@
 """Sessions in Redis: one hash slot each, written in one step and only by whom the version still fits.
 
 Under `oc:{<session>}`: `:meta` (hash), `:messages` (hash of JSON by message id), `:tokens` (hash of packed ids by
-message id) and `:lease`; of named operations `:receipt:<name>` and their names by time, `:operations`. A session's ids
-stand in the sorted set `oc:sessions` by the time it was opened.
+message id), `:lease` and `:waiter`, who has it and who is next; of named operations `:receipt:<name>` and their names
+by time, `:operations`. A session's ids stand in the sorted set `oc:sessions` by the time it was opened.
 """
 
 import array
@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import anyio.to_thread
 import orjson
@@ -19,6 +19,7 @@ from redis.asyncio import Redis
 from app.errors import ConflictError, NotFoundError, SessionBusyError, quoted
 from app.sessions.receipts import KEPT_S, DoneBefore, Receipt, current_operation
 from app.sessions.session import Cut, Message, Session, new_id
+from app.sessions.terms import OnConflict
 from app.store.cast import dump_cast, load_cast
 from app.store.connection import Replies, redis_errors
 from app.store.durability import Durability, DurableScript
@@ -54,8 +55,13 @@ _NOTHING = {
     b"window": b"",
     b"extra": b"",
 }
-# Everything that a session has, but for its receipts.
-_PARTS = ("meta", "operations", "messages", "tokens", "lease", "memories", "vectors", "remembered")
+# Everything that a session has, but for its receipts and streams.
+_PARTS = (
+    *("meta", "operations", "turns", "messages", "tokens", "lease", "waiter", "cancel"),
+    *("memories", "vectors", "remembered"),
+)
+# A place behind a turn is lost by who doesn't ask for it so long.
+_PLACE_MS = 2000
 # Larger ones are read beside the event loop.
 _LARGE_BOOKS = 1 << 16
 _MESSAGE_FIELDS = tuple(field.name for field in fields(Message) if field.name != "token_ids")
@@ -112,10 +118,23 @@ class SessionStore:
         return await _read(session_id, *map(_pairs, parts))
 
     async def acquire(self, session_id: str, lease: str) -> Session:
-        """Take the session for one turn and read it. Raises SessionBusyError while another turn runs."""
-        keys = [_key(session_id, part) for part in ("meta", "messages", "tokens", "lease")]
+        """Take the session for one turn and read it. Raises SessionBusyError while another has it, or is next."""
+        taken = await self.line_up(session_id, lease, "reject")
+        assert isinstance(taken, Session)
+        return taken
+
+    async def line_up(self, session_id: str, lease: str, way: OnConflict | Literal["stay"]) -> Session | str:
+        """Take the session as `acquire` does, or the place behind the turn that has it, whose id is returned then.
+
+        The place is one's, and for `_PLACE_MS`: `stay` in it, or somebody else takes it. `interrupt` takes it from who
+        has it. Raises SessionBusyError where there is none, or no longer.
+        """
+        keys = [_key(session_id, part) for part in ("meta", "messages", "tokens", "lease", "waiter")]
         async with redis_errors():
-            outcome, *parts = await self._acquire(keys=keys, args=[lease, self._lease_ms])
+            outcome, *parts = await self._acquire(keys=keys, args=[lease, self._lease_ms, way, _PLACE_MS])
+        if outcome == b"waiting":
+            holder: bytes = parts[0]
+            return holder.decode()
         if outcome == b"busy":
             raise SessionBusyError(f"the session {session_id!r} is answering already: wait for that turn, or cancel it")
         if outcome == b"missing":
@@ -164,8 +183,8 @@ class SessionStore:
         return changed
 
     async def plan(self, session: Session, planned: Cut) -> bool:
-        """Keep the cut that was planned for the next turn; False where the session has moved on, or is gone."""
-        keys = [_key(session.id, "meta")]
+        """Keep the cut that was planned for the next turn; False where that has begun, or the session is gone."""
+        keys = [_key(session.id, part) for part in ("meta", "lease")]
         async with redis_errors():
             outcome = await self._plan(keys=keys, args=[session.version, repr(session.created), _dump_cut(planned)])
         return bool(outcome == b"ok")
@@ -184,6 +203,12 @@ class SessionStore:
         async with redis_errors():
             await self._release(keys=[_key(session_id, "lease")], args=[lease])
 
+    async def leave(self, session_id: str, lease: str) -> None:
+        """Give up the place in front of the session, and the session where it was got just now."""
+        async with redis_errors():
+            for part in ("waiter", "lease"):
+                await self._release(keys=[_key(session_id, part)], args=[lease])
+
     async def renew(self, leases: Sequence[tuple[str, str]]) -> None:
         """Keep each session for another lease's length, all in one pipeline; pairs of a session's id and its lease."""
         async with redis_errors():
@@ -197,7 +222,8 @@ class SessionStore:
         """Erase the session and everything of it."""
         keys = [_key(session_id, part) for part in _PARTS]
         async with redis_errors():
-            removed, *operations = await self._erase(keys=keys, args=[_receipt_key(session_id, "")])
+            prefixes = [_receipt_key(session_id, ""), _key(session_id, "turn:")]
+            removed, *operations = await self._erase(keys=keys, args=prefixes)
             await self._redis.zrem(ALL, session_id)
         await erase_records(self._redis, [name.decode() for name in operations])
         if not removed:

@@ -12,6 +12,7 @@ from app.errors import ConflictError, InvalidRequestError, NotFoundError, Sessio
 from app.sessions.reconciliation import Answerer, Aside
 from app.sessions.session import open_session
 from app.sessions.shelf import Shelf
+from app.sessions.terms import Terms
 from app.sessions.turn import RunningTurn
 from app.sessions.turns import Turns
 from app.store.characters import CharacterRecord
@@ -34,6 +35,7 @@ class Asked:
     turns: Turns
     shelf: Shelf
     transcripts: TranscriptStore
+    terms: Terms
 
     async def begin(self, key: SessionKey | None, aside: Answerer | None) -> RunningTurn:
         """The turn in the session of `key`; without one, or as an aside, it leaves no trace in any."""
@@ -60,6 +62,7 @@ class Asked:
             system=self._system(),
             whole=key.front_end,
             shown=self._shown,
+            terms=self.terms,
         )
         try:
             return await follow()

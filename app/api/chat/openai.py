@@ -19,10 +19,12 @@ from app.api.chat.channel_stream import open_stream
 from app.api.chat.channels import ChannelFields
 from app.api.chat.keys import find_key
 from app.api.chat.messages import ChatMessage, read_lines
+from app.api.chat.resumable import let_go
 from app.api.chat.sse import TurnJson, completion_to_wire
 from app.api.http.body import JsonRoute
 from app.api.http.deps import CharactersDep, SettingsDep, ShelfDep, TranscriptsDep, TurnsDep
-from app.errors import NotFoundError, quoted
+from app.errors import InvalidRequestError, NotFoundError, quoted
+from app.sessions.terms import OnConflict, Terms
 from app.sessions.turns import Turns
 from app.store.characters import CharacterRecord, CharacterStore
 
@@ -43,13 +45,16 @@ class ChatRequest(ChannelFields):
     """A chat completion request. Unknown fields are accepted and ignored.
 
     So are `metadata`, `session_id`, `task` and `store` where they aren't as `app.api.chat.keys` and
-    `app.api.chat.asides` know them: other clients mean other things by them.
+    `app.api.chat.asides` know them: other clients mean other things by them. `on_conflict` and `resumable` are as in
+    `POST /sessions/{id}/messages`.
     """
 
     messages: list[ChatMessage] = Field(min_length=1, max_length=MAX_MESSAGES)
     model: str | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
+    on_conflict: OnConflict | None = None
+    resumable: bool | None = None
     metadata: Any = None
     session_id: Any = None
     task: Any = None
@@ -75,15 +80,21 @@ async def create_chat_completion(
         turns.check_length(line.text)
     params = await body.to_params(turns, temperature=settings.temperature)
     character = await _character(body.model, turns, characters)
-    asked = Asked(character, lines, params, body.view, turns, shelf, transcripts)
+    if body.resumable and key is None:
+        raise InvalidRequestError("`resumable` needs a session to keep the reply: name one", param="resumable")
+    terms = Terms(None, body.on_conflict or "reject", request.is_disconnected)
+    asked = Asked(character, lines, params, body.view, turns, shelf, transcripts, terms)
     turn = await asked.begin(key, find_aside(lines, store=body.store, task=body.task, metadata=body.metadata))
     model = character.id if character else turns.engine.model_id
     begun = lines[-1].text if lines[-1].role == "assistant" else ""
     respond = request.app.state.respond
-    if body.stream:
-        usage = bool(body.stream_options and body.stream_options.include_usage)
-        return open_stream(turn, model, respond, body.view, include_usage=usage, begun=begun)
-    return TurnJson(turn, model, respond, partial(completion_to_wire, view=body.view, begun=begun))
+    usage = bool(body.stream_options and body.stream_options.include_usage)
+    stream = open_stream(turn, model, respond, body.view, include_usage=usage, begun=begun)
+    json = TurnJson(turn, model, respond, partial(completion_to_wire, view=body.view, begun=begun))
+    # An aside leaves no trace, and nothing to come back to.
+    if body.resumable and turn.write:
+        return let_go(stream, None if body.stream else json, request)
+    return stream if body.stream else json
 
 
 @router.get("/models", response_model=None)

@@ -15,18 +15,18 @@ from typing import Any
 import anyio
 import orjson
 from starlette.responses import JSONResponse, Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from app.api.chat.channels import View, content_to_wire
 from app.errors import ApiError
+from app.sessions.logs import DONE
 from app.sessions.turn import RunningTurn
 from models.engine import Chunk, TokenLogprob
 
 logger = logging.getLogger(__name__)
 
 ErrorResponse = Callable[[ApiError], Response]
-DONE = b"data: [DONE]\n\n"
-STREAM_START = {
+STREAM_START: Message = {
     "type": "http.response.start",
     "status": 200,
     "headers": [
@@ -47,18 +47,23 @@ class TurnResponse(Response):
         self.model = model
         self.created = int(time.time())
         self.started = False
+        self.failure: Response | None = None
         self._on_error = on_error
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with anyio.create_task_group() as group:
-            group.start_soon(_until_gone, receive, group.cancel_scope.cancel)
-            try:
-                await self._respond(scope, receive, send)
-            except Exception as error:  # the stream boundary: whatever it is, the client is told
-                logger.error("a turn failed unexpectedly", exc_info=error)
-                bug = ApiError("something went wrong in the server; its log says what", code="internal_error")
-                await self._fail(bug, scope, receive, send, started=self.started)
+            group.start_soon(until_gone, receive, group.cancel_scope.cancel)
+            await self.play(scope, receive, send)
             group.cancel_scope.cancel()
+
+    async def play(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the turn and send it, whether or not the client is there."""
+        try:
+            await self._respond(scope, receive, send)
+        except Exception as error:  # the stream boundary: whatever it is, the client is told
+            logger.error("a turn failed unexpectedly", exc_info=error)
+            bug = ApiError("something went wrong in the server; its log says what", code="internal_error")
+            await self._fail(bug, scope, receive, send, started=self.started)
 
     @abstractmethod
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -66,7 +71,7 @@ class TurnResponse(Response):
 
     async def _fail(self, error: ApiError, scope: Scope, receive: Receive, send: Send, *, started: bool) -> None:
         """Answer with an HTTP error or, once a stream has begun, with an error frame and [DONE]."""
-        answer = self._on_error(error)
+        answer = self.failure = self._on_error(error)
         if self.turn.version is not None:
             # What was spoken is stored: a client that sends the turn again by itself would double it.
             answer.headers["x-should-retry"] = "false"
@@ -108,6 +113,8 @@ class ChatStream(TurnResponse):
 
     def __init__(self, turn: RunningTurn, model: str, on_error: ErrorResponse, *, include_usage: bool) -> None:
         super().__init__(turn, model, on_error)
+        # What the first frame says beside the role.
+        self.announced: dict[str, Any] = {}
         self._include_usage = include_usage
         self._base = {"id": turn.id, "object": "chat.completion.chunk", "created": self.created, "model": model}
         if turn.write and turn.write.plan.speaker:
@@ -121,7 +128,7 @@ class ChatStream(TurnResponse):
                     body = b""
                     if not self.started:
                         self.started = True
-                        await send(STREAM_START)
+                        await send(self._start())
                         body = b"".join(map(self._role, range(len(self._heads))))
                     if chunk.text or chunk.logprobs:
                         body += self._delta(chunk)
@@ -130,6 +137,12 @@ class ChatStream(TurnResponse):
             await send({"type": "http.response.body", "body": self._held() + self._end()})
         except ApiError as error:
             await self._fail(error, scope, receive, send, started=self.started)
+
+    def _start(self) -> Message:
+        """Of a session's turn it names the turn, by which it can be cancelled."""
+        if (write := self.turn.write) is None:
+            return STREAM_START
+        return {**STREAM_START, "headers": [*STREAM_START["headers"], (b"x-turn-id", write.turn_id.encode())]}
 
     def _head(self, index: int) -> bytes:
         """A content frame up to the content's JSON string."""
@@ -146,7 +159,8 @@ class ChatStream(TurnResponse):
 
     def _role(self, index: int) -> bytes:
         delta = {"role": "assistant", "content": ""}
-        return self._frame({"choices": [{"index": index, "delta": delta, "logprobs": None, "finish_reason": None}]})
+        choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": None}
+        return self._frame({"choices": [choice], **self.announced})
 
     def _end(self) -> bytes:
         written = self.session_fields()
@@ -180,7 +194,11 @@ class TurnJson(TurnResponse):
         except ApiError as error:
             await self._fail(error, scope, receive, send, started=False)
         else:
-            await JSONResponse(self._shape(self))(scope, receive, send)
+            await self.tell(scope, receive, send)
+
+    async def tell(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the turn, which is over."""
+        await JSONResponse(self._shape(self))(scope, receive, send)
 
 
 def completion_to_wire(answer: TurnJson, view: View = "show", begun: str = "") -> dict[str, Any]:
@@ -222,7 +240,8 @@ def finish_reason(reason: str | None) -> str:
     return "length" if reason == "length" else "stop"
 
 
-async def _until_gone(receive: Receive, cancel: Callable[[], None]) -> None:
+async def until_gone(receive: Receive, cancel: Callable[[], None]) -> None:
+    """Call `cancel` when the client goes."""
     while (await receive())["type"] != "http.disconnect":
         pass
     cancel()

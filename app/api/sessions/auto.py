@@ -9,12 +9,13 @@ from pydantic import Field
 from starlette.responses import JSONResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
-from app.api.chat.sse import DONE, TurnResponse
+from app.api.chat.sse import TurnResponse
 from app.api.http.body import JsonRoute
 from app.api.http.deps import SettingsDep, TurnsDep
 from app.api.sessions.turns import SpokenRequest, answer
-from app.errors import ApiError
+from app.errors import ApiError, InvalidRequestError
 from app.sessions.direction import UsersTurn
+from app.sessions.logs import DONE
 from app.sessions.receipts import part
 from app.sessions.turn import RunningTurn
 
@@ -39,7 +40,9 @@ async def auto(
     """Let characters speak on: JSON with each turn, or the frames of one after another. The body may be left out."""
     body = body or AutoRequest()
     params = await body.to_params(turns, temperature=settings.temperature)
-    first = await turns.speak(session_id, params, body.terms(), speaker=body.speaker)
+    if body.resumable:
+        raise InvalidRequestError("`resumable` is for one turn: several end with their client", param="resumable")
+    first = await turns.speak(session_id, params, body.terms(request), speaker=body.speaker)
 
     async def begin() -> RunningTurn:
         return await turns.speak(session_id, params)

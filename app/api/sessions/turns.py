@@ -9,13 +9,14 @@ from starlette.responses import Response
 
 from app.api.chat.channel_stream import open_stream
 from app.api.chat.channels import ChannelFields, View, content_to_wire
-from app.api.chat.sse import TurnJson, TurnResponse, logprobs_to_wire
+from app.api.chat.resumable import let_go
+from app.api.chat.sse import ChatStream, TurnJson, TurnResponse, logprobs_to_wire
 from app.api.http.body import JsonRoute
 from app.api.http.deps import SettingsDep, TurnsDep
 from app.errors import InvalidRequestError
 from app.sessions.cast import MOST_CAST
 from app.sessions.session import Message
-from app.sessions.terms import Terms
+from app.sessions.terms import OnConflict, Terms
 from app.sessions.turn import Choice, RunningTurn
 
 router = APIRouter(prefix="/sessions", tags=["sessions"], route_class=JsonRoute)
@@ -26,14 +27,17 @@ MAX_CONTENT = 200_000
 class TurnRequest(ChannelFields):
     """Sampling for a turn, of which `n` replies are siblings, and what is seen of the reply's channels.
 
-    With `if_version` the turn is taken only where that is the session's version.
+    With `if_version` the turn is taken only where that is the session's version; `on_conflict` says what is done where
+    another turn is running. A `resumable` one goes on without its client, who can take up its stream again.
     """
 
     stream: bool | None = None
     if_version: int | None = Field(None, ge=0)
+    on_conflict: OnConflict | None = None
+    resumable: bool | None = None
 
-    def terms(self) -> Terms:
-        return Terms(self.if_version)
+    def terms(self, request: Request) -> Terms:
+        return Terms(self.if_version, self.on_conflict or "reject", request.is_disconnected)
 
 
 class SpokenRequest(TurnRequest):
@@ -64,8 +68,10 @@ async def create_message(
         raise InvalidRequestError("`content` is empty: there is nothing to answer", param="content")
     turns.check_length(body.content)
     params = await body.to_params(turns, temperature=settings.temperature)
-    turn = await turns.reply(session_id, body.content, params, body.terms(), speaker=body.speaker, to=body.to or ())
-    return answer(turn, body, request)
+    turn = await turns.reply(
+        session_id, body.content, params, body.terms(request), speaker=body.speaker, to=body.to or ()
+    )
+    return respond(turn, body, request)
 
 
 @router.post("/{session_id}/regenerate", response_model=None)
@@ -75,7 +81,8 @@ async def regenerate(
     """Another reply to the user's last message; those before are kept beside it. The body may be left out."""
     body = body or SpokenRequest()
     params = await body.to_params(turns, temperature=settings.temperature)
-    return answer(await turns.regenerate(session_id, params, body.terms(), speaker=body.speaker), body, request)
+    turn = await turns.regenerate(session_id, params, body.terms(request), speaker=body.speaker)
+    return respond(turn, body, request)
 
 
 @router.post("/{session_id}/continue", response_model=None)
@@ -85,7 +92,7 @@ async def continue_(
     """The last reply, longer, from its last token on, beside the one before. A stream has only what is new."""
     body = body or TurnRequest()
     params = await body.to_params(turns, temperature=settings.temperature)
-    return answer(await turns.continue_(session_id, params, body.terms()), body, request)
+    return respond(await turns.continue_(session_id, params, body.terms(request)), body, request)
 
 
 @router.post("/{session_id}/impersonate", response_model=None)
@@ -96,17 +103,32 @@ async def impersonate(
     body = body or LineRequest()
     turns.check_length(body.content)
     params = await body.to_params(turns, temperature=settings.temperature)
-    turn = await turns.impersonate(session_id, params, begun=body.content, terms=body.terms())
-    return answer(turn, body, request)
+    turn = await turns.impersonate(session_id, params, begun=body.content, terms=body.terms(request))
+    return respond(turn, body, request)
+
+
+def respond(turn: RunningTurn, body: TurnRequest, request: Request) -> Response:
+    """The turn as `body` wants it, for as long as its client is there, or to its end."""
+    if not body.resumable:
+        return answer(turn, body, request)
+    return let_go(_stream(turn, body, request), None if body.stream else _json(turn, body, request), request)
 
 
 def answer(turn: RunningTurn, body: TurnRequest, request: Request) -> TurnResponse:
-    """The turn as `body` wants it: a stream, or JSON."""
+    """A stream, or JSON."""
+    return _stream(turn, body, request) if body.stream else _json(turn, body, request)
+
+
+def _stream(turn: RunningTurn, body: TurnRequest, request: Request) -> ChatStream:
     assert turn.write is not None
     model, begun = turn.write.session.character_id, turn.write.plan.prefill
-    if body.stream:
-        return open_stream(turn, model, request.app.state.respond, body.view, include_usage=True, begun=begun)
-    return TurnJson(turn, model, request.app.state.respond, partial(_turn_to_wire, view=body.view))
+    return open_stream(turn, model, request.app.state.respond, body.view, include_usage=True, begun=begun)
+
+
+def _json(turn: RunningTurn, body: TurnRequest, request: Request) -> TurnJson:
+    assert turn.write is not None
+    model, shape = turn.write.session.character_id, partial(_turn_to_wire, view=body.view)
+    return TurnJson(turn, model, request.app.state.respond, shape)
 
 
 def _turn_to_wire(answer: TurnJson, view: View) -> dict[str, Any]:
@@ -123,6 +145,6 @@ def _reply_to_wire(message: Message, choice: Choice, view: View) -> dict[str, An
         "role": message.role,
         **({"speaker": message.speaker} if message.speaker else {}),
         **(content_to_wire(message.content, view) if message.role == "assistant" else {"content": message.content}),
-        "finish_reason": choice.finish_reason,
+        "finish_reason": choice.finish_reason or message.finish_reason,
         **({"logprobs": logprobs_to_wire(choice.logprobs)} if choice.logprobs else {}),
     }

@@ -10,8 +10,9 @@ import orjson
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from app.api.chat.sse import DONE, STREAM_START, ErrorResponse, TurnResponse
+from app.api.chat.sse import STREAM_START, ErrorResponse, TurnResponse
 from app.errors import ApiError
+from app.sessions.logs import DONE
 from app.sessions.turn import RunningTurn
 from models.synthesis.form import Form
 
