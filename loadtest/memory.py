@@ -21,7 +21,7 @@ import uvloop
 from rich.table import Table
 
 from app.sessions.memory import Memory
-from app.sessions.session import Message, Session, open_session
+from app.sessions.session import Message, Session, Speaker, open_session
 from app.store.connection import connect
 from app.store.embedded import embedded_redis
 from app.store.memories import MemoryStore
@@ -104,7 +104,9 @@ async def measure(arguments: argparse.Namespace, directory: Path) -> dict[str, F
 
 def chat_session(renderer: Renderer, turns: int, seed: int) -> Session:
     """A session in which the chat was had, a message every EVERY_S until now, of which IN_PROMPT are in the prompt."""
-    past = [line for said, answer in draw_chat(turns, seed) for line in (("user", said), ("assistant", answer))]
+    past: list[tuple[Speaker, str]] = []
+    for said, answer in draw_chat(turns, seed):
+        past += [("user", said), ("assistant", answer)]
     session = open_session(Shipped(load_library()["lyra"]), UserPersona("Sam"), renderer, greeting=None, past=past)
     branch = session.branch()
     began = time.time() - EVERY_S * len(branch)

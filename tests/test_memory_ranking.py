@@ -117,13 +117,22 @@ def test_memory_without_a_vector_is_found_by_its_words() -> None:
     assert list(best(meaning, vectors, words("a", "b"))) == [1, 0]
 
 
+def test_every_fact_is_planted_once_among_other_talk() -> None:
+    chat, where = draw_chat(300, seed=7), places(300, seed=7)
+    assert [chat[place] for place in where] == [(fact.told, fact.answer) for fact in FACTS]
+    assert all(sum(said == fact.told for said, _ in chat) == 1 for fact in FACTS)
+    assert max(where) < 200
+
+
 def test_words_alone_recall_half_of_the_planted_facts() -> None:
     chat, where = draw_chat(300), places(300)
     texts = [f"Sam: {said} / Lyra: {answer}" for said, answer in chat]
     index, found = Keywords(texts), words(*texts)
     hits = 0
     for fact, place in zip(FACTS, where, strict=True):
-        ranked = rank(index.scores(fact.question), NEUTRAL, np.zeros((300, 8), np.float32), np.zeros(300), Weights())
+        ranked = rank(
+            index.scores(fact.question), NEUTRAL, np.zeros((300, 8), np.float32), scores(*[0] * 300), Weights()
+        )
         hits += place in [index for index, _ in zip(best(ranked, None, found), range(3), strict=False)]
     assert hits >= len(FACTS) / 2
 
@@ -134,14 +143,14 @@ def test_words_alone_recall_half_of_the_planted_facts() -> None:
 def test_mood_is_the_emotion_that_stands_out() -> None:
     anchors = np.eye(8, dtype=np.float32)
     moods = read_moods(np.array([anchors[6], np.full(8, 8**-0.5)], np.float32), anchors)
-    assert mood_name(moods[0]) == "anger"
-    assert mood_name(moods[1]) is None
+    assert mood_name(moods[0].tolist()) == "anger"
+    assert mood_name(moods[1].tolist()) is None
     assert np.linalg.norm(moods[0]) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("emotion", EMOTIONS)
 def test_named_mood_has_its_name(emotion: str) -> None:
-    assert mood_name(named_mood(emotion)) == emotion
+    assert mood_name(named_mood(emotion).tolist()) == emotion
 
 
 # What a model writes
