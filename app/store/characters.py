@@ -2,20 +2,26 @@
 deleted or changed.
 """
 
+import re
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import orjson
 from redis.asyncio import Redis
 
+from app.errors import NotFoundError
 from app.store.connection import redis_errors
 from app.store.files import Files
 from app.store.record import NO_FILES, new_revision
 from app.store.records import MOST_VERSIONS, Records
-from characters.card import CharacterCard
+from characters.card import CharacterCard, slug
 from models.synthesis.bookmark import Bookmark
+
+# Who are called the same: that many are looked at for one whose text was left.
+MOST_ALIKE = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +92,15 @@ class CharacterStore(Records[CharacterRecord]):
         await self.refresh()
 
     async def find_unfinished(self, text: str, name: str) -> CharacterRecord | None:
-        """The character of this name for whom the text of this digest was read in part, if there is one."""
-        cursor: str | None = ""
-        while cursor is not None:
-            records, cursor = await self.search(after=cursor, query=name)
-            for record in records:
+        """The character of this name for whom the text of this digest was read in part, if there is one.
+
+        Looks among the latest of those who got their ids from the name.
+        """
+        numbered = re.compile(rf"{re.escape(slug(name))}(-\d+)?")
+        alike = [character_id for character_id in await self.ids() if numbered.fullmatch(character_id)]
+        for character_id in sorted(alike, key=lambda one: (-len(one), one))[:MOST_ALIKE]:
+            with suppress(NotFoundError):
+                record = await self.get(character_id)
                 mark = record.bookmark
                 if record.name == name and mark is not None and mark.text == text and not mark.done:
                     return record
