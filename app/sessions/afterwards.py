@@ -13,6 +13,7 @@ from functools import partial
 import anyio
 import anyio.to_thread
 
+from app.sessions.pause import Pause
 from app.sessions.session import Cut, Message, Session
 from app.sessions.warming import Warming
 from app.sessions.window import find_start, recap_of, told_until
@@ -37,8 +38,8 @@ MOST_LATE = 1024
 # Stores what is worth remembering of messages that leave the prompt, and returns what is to be told of them. Done twice
 # for the same messages, it is done once.
 Remember = Callable[[Session, Sequence[Message]], Awaitable[str]]
-# What is done for a session; its next turn cancels what is done under the scope.
-Work = Callable[[anyio.CancelScope], Awaitable[None]]
+# What is done for a session in a pause between its turns.
+Work = Callable[[Pause], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class Afterwards:
         self._recap_tokens = int(max_model_len * RECAP_SHARE)
         self.remember = remember
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._ahead: dict[str, anyio.CancelScope] = {}
+        self._pauses: dict[str, Pause] = {}
         self._late: dict[str, Cut] = {}
 
     def opened(self, session: Session) -> None:
@@ -87,8 +88,8 @@ class Afterwards:
 
     def overtake(self, session_id: str) -> None:
         """The session's next turn begins: nothing needs to be read ahead of it any more."""
-        if scope := self._ahead.pop(session_id, None):
-            scope.cancel()
+        if pause := self._pauses.pop(session_id, None):
+            pause.end()
 
     @property
     def pending(self) -> int:
@@ -104,28 +105,28 @@ class Afterwards:
 
     def _start(self, session_id: str, work: Work) -> None:
         self.overtake(session_id)
-        scope = self._ahead[session_id] = anyio.CancelScope()
+        pause = self._pauses[session_id] = Pause()
         earlier = self._tasks.get(session_id)
-        task = self._tasks[session_id] = asyncio.create_task(self._run(session_id, scope, work, earlier))
-        task.add_done_callback(partial(self._forget, session_id, scope))
+        task = self._tasks[session_id] = asyncio.create_task(self._run(session_id, pause, work, earlier))
+        task.add_done_callback(partial(self._forget, session_id, pause))
 
-    async def _run(
-        self, session_id: str, scope: anyio.CancelScope, work: Work, earlier: asyncio.Task[None] | None
-    ) -> None:
+    async def _run(self, session_id: str, pause: Pause, work: Work, earlier: asyncio.Task[None] | None) -> None:
         if earlier is not None:
             await asyncio.wait([earlier])
         try:
-            await work(scope)
+            await work(pause)
         except Exception as error:  # whatever it is, no turn depends on it
             logger.warning("nothing was prepared for the next turn of session %s", session_id, exc_info=error)
 
-    def _forget(self, session_id: str, scope: anyio.CancelScope, task: asyncio.Task[None]) -> None:
+    def _forget(self, session_id: str, pause: Pause, task: asyncio.Task[None]) -> None:
         if self._tasks.get(session_id) is task:
             del self._tasks[session_id]
-        if self._ahead.get(session_id) is scope:
-            del self._ahead[session_id]
+        if self._pauses.get(session_id) is pause:
+            del self._pauses[session_id]
 
-    async def _follow(self, before: Session, session: Session, spent: Spent, scope: anyio.CancelScope) -> None:
+    async def _follow(self, before: Session, session: Session, spent: Spent, pause: Pause) -> None:
+        # First what the next turn is the likelier to need; what is to be told of what leaves may be long in the making.
+        await self._warm(session, pause, pause_s=self.pause_s)
         history = session.shared(session.branch())
         start = find_start(session, history)
         if session.window != before.window and start > told_until(session, history):
@@ -133,12 +134,12 @@ class Afterwards:
             await self._recall(session, history[told_until(session, history) : start])
         late = self._late.pop(session.id, None)
         planned = await self._plan(replace(session, planned=session.planned or late), history, spent)
-        if planned is not None and planned != session.planned:
-            if not await self._sessions.plan(session, planned):
-                self._keep_late(session.id, planned)
-                return
-            session = replace(session, planned=planned)
-        await self._warm(session, scope, pause_s=self.pause_s, due=planned is not None)
+        if planned is None:
+            return
+        if planned != session.planned and not await self._sessions.plan(session, planned):
+            self._keep_late(session.id, planned)
+            return
+        await self._warm(replace(session, window=planned.window, cut=planned), pause)
 
     def _keep_late(self, session_id: str, planned: Cut) -> None:
         """Keep a plan that the next turn came before: what is told of what leaves was long in the making."""
@@ -181,24 +182,17 @@ class Afterwards:
             return recap
         return self._renderer.decode(ids[: self._recap_tokens]).rstrip("\ufffd")
 
-    async def _warm(self, session: Session, scope: anyio.CancelScope, *, pause_s: float, due: bool = False) -> None:
-        """Read what the next prompt begins with; where a cut may be `due`, first what it will begin with after that."""
+    async def _warm(self, session: Session, pause: Pause, *, pause_s: float = 0.0) -> None:
+        """Read what the session's next prompt begins with."""
         # Under `compat` nothing stays in its place.
         if read_layout(session.card) == "compat" or not self._warming.has_room():
             return
-        with scope:
+        with pause.reading():
             await anyio.sleep(pause_s)
-            for prefix in self._prefixes(session, due=due):
-                await self._warming.warm(prefix)
-
-    def _prefixes(self, session: Session, *, due: bool) -> list[list[int]]:
-        history = session.shared(session.branch())
-        begins = [(find_start(session, history), recap_of(session, history))]
-        if due and session.planned:
-            start = next(index for index, message in enumerate(history) if message.id == session.planned.window)
-            begins.insert(0, (start, session.planned.recap))
-        turns = session.as_turns(history, self._renderer.encode)
-        return [build_prefix(self._renderer, self._told(session.head, recap), turns[at:]) for at, recap in begins]
+            history = session.shared(session.branch())
+            turns = session.as_turns(history[find_start(session, history) :], self._renderer.encode)
+            head = self._told(session.head, recap_of(session, history))
+            await self._warming.warm(build_prefix(self._renderer, head, turns))
 
     def _told(self, head: Sequence[Turn], recap: str) -> list[Turn]:
         return [*head, *build_recap(self._renderer.encode, recap)]
