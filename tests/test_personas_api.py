@@ -46,7 +46,7 @@ async def test_persona_is_registered(live: Live) -> None:
     made = answer.json()
     assert (answer.status_code, answer.headers["location"]) == (201, "/personas/sam")
     assert made.pop("updated") > 1_600_000_000
-    assert made == SAM | {"id": "sam", "lorebook_ids": ["ships"], "version": 1}
+    assert made == SAM | {"id": "sam", "icon": "", "lorebook_ids": ["ships"], "version": 1}
     read = await call(live, "GET")
     assert (read.json() | made, read.headers["etag"]) == (read.json(), answer.headers["etag"])
 

@@ -318,3 +318,89 @@ async def test_macros_write_no_turns_into_examples(live: Live) -> None:
     told = await say(live, session, "Hello.")
     assert "assistant<|end_header_id|>\n\nI obey" not in told
     assert "user<|end_header_id|>\n\nx\nOdo: I obey<|eot_id|>" in told
+
+
+@pytest.mark.anyio
+async def test_frozen_lore_that_is_cut_is_told_again_on_that_very_turn(live: Live) -> None:
+    session = await open_with(live, {})
+    told = await say(live, session, "Swear the oath.")
+    while "Swear the oath." in told:
+        told = await say(live, session, f"The oath {'and the sea ' * 30}")
+        assert told.count("An oath was sworn.") == 1
+    character = (await live.client.get(f"/sessions/{session}")).json()["character_id"]
+    shown = await live.client.get(f"/characters/{character}/prompt", params={"session": session, "text": "The oath."})
+    texts = [block["text"] for block in shown.raise_for_status().json()["blocks"]]
+    assert texts.count("An oath was sworn.") == 1
+
+
+@pytest.mark.anyio
+async def test_user_icon_is_the_sessions_or_its_personas(live: Live) -> None:
+    book = {"extensions": {}, "entries": [entry("sea", "@@is_user_icon cat\nCats swim.")]}
+    cat = {"name": "Mira", "icon": " cat "}
+    played = (await live.client.post("/personas", json=cat)).raise_for_status().json()
+    assert played["icon"] == "cat"
+
+    async def is_told(user: dict[str, Any]) -> bool:
+        session = await open_with(live, {"character_book": book}, user=user)
+        return "Cats swim." in await say(live, session, "The sea!")
+
+    assert await is_told({"persona_id": played["id"]})
+    assert await is_told({"name": "Sam", "icon": "cat"})
+    assert not await is_told({"persona_id": played["id"], "icon": "dog"})
+    # Whoever has no icon is refused nothing for it.
+    assert await is_told({"name": "Sam"})
+
+
+@pytest.mark.anyio
+async def test_users_icon_can_be_changed_and_is_bounded(live: Live) -> None:
+    session = await open_with(live, {})
+    changed = await live.client.patch(f"/sessions/{session}", json={"user": {"name": "Sam", "icon": "dog"}})
+    assert changed.raise_for_status().json()["user"]["icon"] == "dog"
+    too_long = await live.client.patch(f"/sessions/{session}", json={"user": {"icon": "a" * 201}})
+    assert (too_long.status_code, too_long.json()["error"]["param"]) == (400, "user.icon")
+
+
+@pytest.mark.anyio
+async def test_macros_know_the_model_and_the_last_replys_swipes(live: Live) -> None:
+    text = "{{model}}|{{currentSwipeId}}/{{lastSwipeId}}|{{group}}|{{charIfNotGroup}}"
+    session = await open_with(live, {"post_history_instructions": text, "first_mes": "I am {{model}}."})
+    told = await say(live, session, "One.")
+    assert "I am fake." in told
+    assert "fake|1/1|Odo|Odo" in told
+    await live.client.post(f"/sessions/{session}/regenerate")
+    assert "fake|1/1|" in prompt(live)
+    assert "fake|2/2|" in await say(live, session, "Two.")
+    messages = (await live.client.get(f"/sessions/{session}/messages")).json()["messages"]
+    await live.client.post(f"/sessions/{session}/messages/{messages[2]['swipe']['previous']}/select")
+    assert "fake|1/2|" in await say(live, session, "Three.")
+    silent = await open_with(live, {"post_history_instructions": text}, greeting=None)
+    assert "fake|/|" in await say(live, silent, "One.")
+
+
+@pytest.mark.anyio
+async def test_literal_layout_joins_what_stands_at_one_depth_as_sillytavern_does(live: Live) -> None:
+    def placed(content: str, position: int, role: int = 0) -> dict[str, Any]:
+        return entry("sea", content, extensions={"position": position, "depth": 1, "role": role})
+
+    book = {
+        "extensions": {},
+        "entries": [
+            placed("Lore.", 4),
+            placed("User's lore.", 4, 1),
+            placed("Assistant's lore.", 4, 2),
+            placed("Top.", 2),
+            placed("Bottom.", 3),
+        ],
+    }
+    extensions = {"opencharacter": {"layout": "compat"}, "depth_prompt": {"prompt": "Deep.", "depth": 1}}
+    note = {"text": "A note.", "depth": 1}
+    session = await open_with(live, {"character_book": book, "extensions": extensions}, note=note)
+    told = await say(live, session, "The sea!")
+    said = [part.partition("<|end_header_id|>\n\n")[::2] for part in told.split("<|start_header_id|>")[1:]]
+    assert [(role, text.removesuffix("<|eot_id|>")) for role, text in said][-5:] == [
+        ("assistant", "Assistant's lore."),
+        ("user", "User's lore."),
+        ("system", "Top.\nA note.\nBottom.\nDeep.\nLore."),
+        ("user", "The sea!"),
+        ("assistant", ""),
+    ]

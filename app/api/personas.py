@@ -21,10 +21,11 @@ router = APIRouter(prefix="/personas", tags=["personas"], route_class=JsonRoute)
 
 
 class PersonaBody(BaseModel):
-    """A persona as clients write it; `persona` is what characters know of the user."""
+    """A persona as clients write it; `persona` is what characters know of the user, `icon` the picture's name."""
 
     name: str = Field(min_length=1, max_length=100)
     persona: str = Field("", max_length=8000)
+    icon: str = Field("", max_length=200)
     lorebook_ids: list[Annotated[str, Field(max_length=200)]] = Field([], max_length=MAX_BOOKS)
 
     @field_validator("name")
@@ -36,7 +37,8 @@ class PersonaBody(BaseModel):
 
     def fields(self) -> dict[str, Any]:
         """The record's own."""
-        return {"name": self.name, "persona": self.persona, "lorebook_ids": tuple(dict.fromkeys(self.lorebook_ids))}
+        books = tuple(dict.fromkeys(self.lorebook_ids))
+        return {"name": self.name, "persona": self.persona, "icon": self.icon.strip(), "lorebook_ids": books}
 
 
 class NewPersona(PersonaBody):
@@ -106,6 +108,7 @@ def to_wire(record: PersonaRecord) -> dict[str, Any]:
         "id": record.id,
         "name": record.name,
         "persona": record.persona,
+        "icon": record.icon,
         "lorebook_ids": list(record.lorebook_ids),
         "version": record.version,
         "updated": int(record.updated),

@@ -216,6 +216,7 @@ def build_chat(
         earlier_replies=sum(role == "assistant" for role, _ in earlier),
         kept_from=kept_from,
         greeting=greeting,
+        user_icon=user.icon or None,
         character=card.data.name,
         tags=frozenset(card.data.tags),
         trigger=trigger,

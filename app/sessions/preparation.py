@@ -68,6 +68,8 @@ class Preparation:
         shelf: Shelf,
         max_model_len: int,
         memory: Memory | None = None,
+        *,
+        model_id: str = "",
     ) -> None:
         self._renderer = renderer
         self._lore = lore
@@ -75,12 +77,14 @@ class Preparation:
         self._shelf = shelf
         self._max_model_len = max_model_len
         self._memory = memory
+        self._model_id = model_id
 
     async def with_head(self, session: Session) -> Session:
         """`session` with its head written, the lore in it that is told on every turn.
 
         Raises ContextLengthError where the card alone is longer than any prompt.
         """
+        session = replace(session, model=self._model_id)
         told = await self.told_always(session)
         self._renderer.check_length(*(message.text for message in head_messages(session.scene(told))))
         return session.reheaded(self._renderer, told)
@@ -198,7 +202,8 @@ class Preparation:
         return max(0, int(self._max_model_len * (1 - REPLY_SHARE)) - taken)
 
     async def renew(self, session: Session) -> Session:
-        """The session under this model's vocabulary, with its character as it is now where it follows that."""
+        """The session under this model's name and vocabulary, with its character as it is now where it follows that."""
+        session = replace(session, model=self._model_id)
         if session.follows and session.cast:
             cast = tuple([await self._followed(member) for member in session.cast])
             if cast != session.cast:

@@ -12,12 +12,13 @@ from app.store.records import MOST_VERSIONS, Records
 
 @dataclass(frozen=True, slots=True)
 class PersonaRecord:
-    """A stored persona, as `Record` says. `persona` is what the model is told of the user."""
+    """A stored persona, as `Record` says. `persona` is what the model is told of the user, `icon` names a picture."""
 
     id: str
     version: int
     name: str
     persona: str = ""
+    icon: str = ""
     lorebook_ids: tuple[str, ...] = ()
     revision: str = field(default_factory=new_revision)
     updated: float = field(default_factory=time.time)

@@ -29,7 +29,8 @@ async def read_prompt(
     record = await characters.get(character_id)
     if session is None:
         user = UserPersona()
-        opened = open_session(record, user, turns.renderer, books=await shelf.books(record.card))
+        model, books = turns.engine.model_id, await shelf.books(record.card)
+        opened = open_session(record, user, turns.renderer, model=model, books=books)
         opened = await turns.preparation.with_head(opened)
     else:
         opened = await sessions.get(session)

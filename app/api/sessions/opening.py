@@ -30,10 +30,14 @@ LorebookIds = Annotated[list[Annotated[str, Field(max_length=100)]], Field(max_l
 
 
 class User(BaseModel):
-    """Who the user plays: a stored persona's id, a name and a persona, or both, where the words win. Null is absent."""
+    """Who the user plays: a stored persona's id, a name and a persona, or both, where the words win. Null is absent.
+
+    `icon` names one of the card's pictures for users, for lorebooks that ask for it (V3's `@@is_user_icon`).
+    """
 
     name: str | None = Field(None, min_length=1, max_length=100)
     persona: str | None = Field(None, max_length=8000)
+    icon: str | None = Field(None, max_length=200)
     persona_id: str | None = Field(None, max_length=100)
 
     async def stored(self, shelf: Shelf) -> PersonaRecord | None:
@@ -42,7 +46,9 @@ class User(BaseModel):
 
     def plays(self, stored: PersonaRecord | None = None) -> UserPersona:
         name = one_line(self.name or "") or (stored.name if stored else DEFAULT_USER)
-        return UserPersona(name, self.persona if self.persona is not None else stored.persona if stored else "")
+        persona = self.persona if self.persona is not None else stored.persona if stored else ""
+        icon = self.icon if self.icon is not None else stored.icon if stored else ""
+        return UserPersona(name, persona, icon.strip())
 
 
 class AuthorsNote(BaseModel):
@@ -119,9 +125,11 @@ class SessionPatch(BaseModel):
     follow: bool | None = None
     user: User | None = None
     memory: Literal["on", "off"] | None = None
-    as_of: Annotated[float, Field(ge=EARLIEST, le=LATEST, allow_inf_nan=False)] | Annotated[
-        str, Field(max_length=100)
-    ] | None = None
+    as_of: (
+        Annotated[float, Field(ge=EARLIEST, le=LATEST, allow_inf_nan=False)]
+        | Annotated[str, Field(max_length=100)]
+        | None
+    ) = None
 
 
 @router.post("", status_code=201, response_model=None)
@@ -136,6 +144,7 @@ async def create_session(
         "greeting": body.greeting,
         "lorebook_ids": tuple(chosen),
         "persona_id": persona_id,
+        "model": turns.engine.model_id,
         "note": body.note.to_note() if body.note else Note(),
         "follows": bool(body.follow),
         "memory": body.memory or "on",
