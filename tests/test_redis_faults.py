@@ -1,50 +1,19 @@
 """Redis goes while somebody talks: it is told, no turn is half written, and all goes on when it is back."""
 
 import asyncio
-import subprocess
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from redis import Redis as SyncRedis
 
 from app.store.connection import connect
-from app.store.embedded import find_redis_server
 from models.renderer import Renderer
-from tests.conftest import wait_until
 from tests.fake_engine import FakeEngine, Script
 from tests.faults import assert_error_frames, both, open_session, resume, said, saying
 from tests.live import Live, serve_live
+from tests.own_redis import OwnRedis
 
 LEASE_S = 1.0
-
-
-class OwnRedis:
-    """A redis-server that a test kills and starts again."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self.url = f"unix://{directory}/redis.sock"
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        options = ("--dir", self._directory, "--unixsocket", self._directory / "redis.sock", "--port", "0")
-        durable = ("--appendonly", "yes", "--appendfsync", "always")
-        self._process = subprocess.Popen([find_redis_server(), *options, *durable], stdout=subprocess.DEVNULL)
-        with SyncRedis.from_url(self.url) as redis:
-            wait_until(lambda: _answers(redis), "Redis answers")
-
-    def kill(self) -> None:
-        assert self._process is not None
-        self._process.kill()
-        self._process.wait()
-
-
-def _answers(redis: "SyncRedis") -> bool:
-    with suppress(Exception):
-        return bool(redis.ping())
-    return False
 
 
 @pytest.fixture
