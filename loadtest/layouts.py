@@ -20,13 +20,13 @@ from rich.table import Table
 
 from characters.library import load_library
 from loadtest.chats import Sampling, SessionChat
+from loadtest.longchat import hold_chat, sum_up
 from loadtest.machine import describe_machine
 from loadtest.report import wide_console
 from loadtest.sample import TurnSample
 from loadtest.servers import launch_ours, running
 from loadtest.summary import Figures
 from loadtest.transport import WireTransport
-from loadtest.window import hold_chat, sum_up
 from loadtest.workload import THINGS, draw_lines, seeded
 
 ENTRIES = 12
@@ -91,7 +91,7 @@ async def hold_chats(url: str, arguments: argparse.Namespace) -> dict[str, list[
     async with httpx.AsyncClient(base_url=url, transport=WireTransport()) as client:
         for number, layout in enumerate(LAYOUTS):
             made = await client.post("/characters", json=build_card(arguments.character, layout))
-            chat = SessionChat(made.raise_for_status().json()["id"], sampling, note=NOTE)
+            chat = SessionChat(made.raise_for_status().json()["id"], sampling, note=NOTE, memory="off")
             samples[layout] = await hold_chat(client, chat, lines, number)
     return samples
 
@@ -102,9 +102,9 @@ def result_table(figures: Mapping[str, Figures], title: str) -> Table:
     for column in ("layout", "prefilled tokens a turn", "prompt tokens a turn", "cached", "TTFT p50, ms", "p99, ms"):
         table.add_column(column, justify="left" if column == "layout" else "right")
     for label, row in figures.items():
-        prompt_tokens, latency = row["prompt_tokens_a_turn"], row["ttft_ms"]
-        prefilled = prompt_tokens * (1 - row["cached_share"])
-        cells = [f"{prefilled:.0f}", f"{prompt_tokens:.0f}", f"{row['cached_share']:.1%}"]
+        latency = row["ttft_ms"]
+        cells = [f"{row[name]:.0f}" for name in ("prefilled_tokens_a_turn", "prompt_tokens_a_turn")]
+        cells.append(f"{row['cached_share']:.1%}")
         table.add_row(label, *cells, f"{latency['p50']:.0f}", f"{latency['p99']:.0f}")
     return table
 

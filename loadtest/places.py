@@ -1,7 +1,6 @@
 """A character with a world to it: a head of so many tokens, twelve places in its lorebook, lines that name two each."""
 
 import random
-from collections.abc import Callable, Sequence
 from typing import Any
 
 from characters.card import CardData, CharacterCard
@@ -45,14 +44,12 @@ def build_card(renderer: Renderer, head_tokens: int) -> CharacterCard:
     return card(sentences)
 
 
-def build_lore(encode: Callable[[str], Sequence[int]]) -> dict[str, str]:
-    """What there is to know of each place, about ENTRY_TOKENS of it."""
+def build_lore(renderer: Renderer) -> dict[str, str]:
+    """What there is to know of each place, ENTRY_TOKENS of it."""
     lore = {}
     for place in PLACES:
-        text, things = f"{place}:", iter(THINGS)
-        while len(encode(text)) < ENTRY_TOKENS:
-            text += " " + LORE.format(place, next(things))
-        lore[place] = text
+        told = " ".join([f"{place}:", *(LORE.format(place, thing) for thing in THINGS)])
+        lore[place] = renderer.decode(renderer.encode(told)[:ENTRY_TOKENS]).strip()
     return lore
 
 

@@ -11,39 +11,35 @@ with the rest. Exits with 1 where a target is missed.
 """
 
 import argparse
-import asyncio
 import json
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import httpx
 import uvloop
-from prometheus_client.parser import text_string_to_metric_families
 from rich.table import Table
 
 from loadtest.chats import Chat, Sampling, SessionChat
 from loadtest.frontends import NOTE_DEPTH, SPARE_TOKENS, BookChat, FrontEndChat
+from loadtest.longchat import hold_chat, sum_up
 from loadtest.machine import describe_machine
 from loadtest.places import NOTE, build_card, build_lore, draw_lines, to_wire
 from loadtest.plot import plot_window
 from loadtest.report import wide_console
 from loadtest.sample import TurnSample
 from loadtest.servers import ROOT, launch_ours, running
-from loadtest.summary import Figures, by_turn, spread
+from loadtest.summary import Figures
 from loadtest.transport import WireTransport
-from loadtest.turns import open_chat, take_turn
 from loadtest.workload import seeded
 from models.renderer import load_renderer
 
 OURS, FRONT_END, WINDOW = "ours", "front-end's layout", "sliding window alone"
 # The targets: of the front-end's prefilled tokens in the longest context, of the prompts' tokens, of TTFT's p50.
 MOST_PREFILLED, LEAST_CACHED, MOST_SPIKE = 1 / 8, 0.88, 1.5
-PREWARMED = "opencharacter_prewarmed_tokens_total"
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -55,6 +51,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--turns", type=int, default=200)
     add("--from-turn", type=int, default=50, help="figures are of this turn and those after it")
     add("--think-s", type=float, default=2.0, help="between the turns of our chat; the others gain nothing by waiting")
+    add("--memory", choices=["on", "off"], default="off", help="of our session; the other chats have none")
     add("--head-tokens", type=int, default=1200)
     add("--max-tokens", type=int, default=64, help="of each reply, which has exactly that many")
     add("--temperature", type=float, default=0.7)
@@ -72,7 +69,7 @@ async def hold_chats(url: str, context: int, arguments: argparse.Namespace) -> d
     """Hold every chat, one after the other. Raises RuntimeError when a turn fails."""
     sampling = Sampling(arguments.max_tokens, arguments.max_tokens, temperature=arguments.temperature)
     renderer = load_renderer(arguments.model)
-    card, lore = build_card(renderer, arguments.head_tokens), build_lore(renderer.encode)
+    card, lore = build_card(renderer, arguments.head_tokens), build_lore(renderer)
     lines = draw_lines(seeded(arguments.seed), arguments.turns)
     limit_tokens = context - arguments.max_tokens
     async with httpx.AsyncClient(base_url=url, transport=WireTransport()) as client:
@@ -81,7 +78,7 @@ async def hold_chats(url: str, context: int, arguments: argparse.Namespace) -> d
         made = await client.post("/characters", json=to_wire(card, lore))
         character = made.raise_for_status().json()["id"]
         chats: Mapping[str, Chat] = {
-            OURS: SessionChat(character, sampling, note={"text": NOTE, "depth": NOTE_DEPTH}),
+            OURS: SessionChat(character, sampling, note={"text": NOTE, "depth": NOTE_DEPTH}, memory=arguments.memory),
             FRONT_END: FrontEndChat(
                 model, sampling, card, lore, NOTE, renderer=renderer, limit_tokens=limit_tokens - SPARE_TOKENS
             ),
@@ -91,52 +88,6 @@ async def hold_chats(url: str, context: int, arguments: argparse.Namespace) -> d
             label: await hold_chat(client, chat, lines, number, think_s=arguments.think_s if label == OURS else 0.0)
             for number, (label, chat) in enumerate(chats.items())
         }
-
-
-async def hold_chat(
-    client: httpx.AsyncClient, chat: Chat, lines: Sequence[str], number: int, *, think_s: float = 0.0
-) -> list[TurnSample]:
-    """Say the lines one after the other, thinking before each. Raises RuntimeError when a turn fails."""
-    prewarmed = await count_prewarmed(client)
-    opened = await open_chat(client, chat, perf_counter(), 120.0)
-    if opened is not None and opened.error is not None:
-        raise RuntimeError(f"no session: {opened.error}")
-    samples = []
-    for turn, line in enumerate(lines):
-        await asyncio.sleep(think_s)
-        earlier, prewarmed = prewarmed, await count_prewarmed(client)
-        now = perf_counter()
-        sample = await take_turn(client, chat, line, TurnSample(number, turn, "", now, now), 120.0)
-        if not sample.ok:
-            raise RuntimeError(f"turn {turn + 1} failed: {sample.error} {sample.detail}")
-        sample.intended_s = sample.sent_s  # the client's own counting of tokens is no latency of the server's
-        sample.prewarmed_tokens = prewarmed - earlier
-        samples.append(sample)
-    return samples
-
-
-async def count_prewarmed(client: httpx.AsyncClient) -> int:
-    """How many tokens the server has computed ahead of turns so far."""
-    families = text_string_to_metric_families((await client.get("/metrics")).text)
-    return int(sum(one.value for family in families for one in family.samples if one.name == PREWARMED))
-
-
-def sum_up(samples: Sequence[TurnSample], from_turn: int) -> Figures:
-    """Cached share, prefilled tokens and TTFT of the turns from `from_turn` (counted from 1) on."""
-    late = [sample for sample in samples if sample.turn + 1 >= from_turn]
-    prompt_tokens = sum(sample.prompt_tokens for sample in late)
-    cached_tokens = sum(sample.cached_tokens for sample in late)
-    prewarmed_tokens = sum(sample.prewarmed_tokens for sample in late)
-    return {
-        "cached_share": cached_tokens / prompt_tokens,
-        "prompt_tokens": prompt_tokens,
-        "prompt_tokens_a_turn": prompt_tokens / len(late),
-        "prewarmed_tokens_a_turn": prewarmed_tokens / len(late),
-        "prefilled_tokens_a_turn": (prompt_tokens - cached_tokens + prewarmed_tokens) / len(late),
-        "completion_tokens": sum(sample.completion_tokens for sample in late),
-        "ttft_ms": spread(sample.ttft_s for sample in late),
-        "by_turn": by_turn(samples),
-    }
 
 
 def result_table(figures: Mapping[str, Figures], title: str) -> Table:

@@ -17,12 +17,10 @@ import httpx
 import psutil
 import pytest
 import uvicorn
-from tokenizers import Tokenizer
 
 from loadtest.chats import HeaderChat, Sampling, SessionChat, TranscriptChat
 from loadtest.closedloop import run_closed_loop
 from loadtest.cpu import cpu_between, find_processes
-from loadtest.frontends import WindowChat
 from loadtest.openloop import run_open_loop
 from loadtest.rounds import Round
 from loadtest.sample import Run, TurnSample
@@ -33,7 +31,6 @@ from loadtest.transport import WireTransport
 from loadtest.turns import take_turn
 from loadtest.verdict import LABELS, comparison_table, failed_targets
 from loadtest.workload import build_plans, parse_mix
-from models.renderer import Llama3Renderer, Turn
 
 ROOT = Path(__file__).parent.parent
 FIRST_S, GAP_S, TOKENS = 0.06, 0.02, 8
@@ -310,20 +307,6 @@ def figures_of(**changes: float) -> Round:
 def test_verdict_holds_each_target(changes: dict[str, float], failed: list[str]) -> None:
     assert failed_targets(figures_of(**changes), figures_of()) == failed
     assert comparison_table([figures_of(**changes)] * 3, [figures_of()] * 3, "t").row_count == len(LABELS)
-
-
-def test_window_drops_the_oldest_messages_and_keeps_the_head() -> None:
-    renderer = Llama3Renderer(Tokenizer.from_file(str(ROOT / "models" / "tiny" / "tokenizer.json")), "tiny")
-    opening = [{"role": "system", "content": "You are Lyra."}, {"role": "assistant", "content": "Welcome in."}]
-    chat = WindowChat("tiny", Sampling(), opening[:1], opening[1:], renderer=renderer, limit_tokens=120)
-    for number in range(20):
-        messages = chat.say(f"line {number}").body["messages"]
-        turns = [Turn(message["role"], renderer.encode(message["content"])) for message in messages]
-        assert len(renderer.render(turns)) <= 120
-        assert messages[0] == opening[0]
-        assert messages[-1]["content"] == f"line {number}"
-        chat.heard(f"line {number}", "and so it goes on")
-    assert messages[1] != opening[1]
 
 
 SERVE = """
