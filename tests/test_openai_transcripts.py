@@ -344,6 +344,16 @@ async def test_continued_reply_goes_on_from_its_own_ids(live: Live) -> None:
 
 
 @pytest.mark.anyio
+async def test_reply_that_the_client_has_trimmed_is_continued_to_the_letter(live: Live) -> None:
+    shown = await talk(live, 1, None)
+    trimmed = shown[1]["content"].strip()
+    assert trimmed != shown[1]["content"]
+    await reply(live, [shown[0], assistant(trimmed)], None)
+    first, continued = live.engine.prompts
+    assert continued == first + live.engine.renderer.encode(trimmed)
+
+
+@pytest.mark.anyio
 async def test_ids_of_another_character_or_transcript_are_not_read(live: Live) -> None:
     shown = await talk(live, 1, None)
     text = shown[1]["content"]

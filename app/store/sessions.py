@@ -5,7 +5,6 @@ message id), `:lease` and `:waiter`, who has it and who is next; of named operat
 by time, `:operations`. A session's ids stand in the sorted set `oc:sessions` by the time it was opened.
 """
 
-import array
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
@@ -24,6 +23,7 @@ from app.store.cast import dump_cast, load_cast
 from app.store.connection import Replies, redis_errors
 from app.store.durability import Durability, DurableScript
 from app.store.idempotency import erase_records, record_key
+from app.store.packing import pack, unpack
 from app.store.scripts import load_script
 from characters.card import CharacterCard
 from characters.lorebook import Lorebook, parse_lorebook
@@ -265,7 +265,7 @@ def _meta(session: Session) -> dict[str, str | bytes]:
         "card": orjson.dumps(session.card.model_dump(exclude_unset=True)),
         "user": orjson.dumps(asdict(session.user)),
         "fingerprint": session.fingerprint,
-        "head": _pack([token for turn in session.head for token in turn.token_ids]),
+        "head": pack([token for turn in session.head for token in turn.token_ids]),
         "head_turns": orjson.dumps([[turn.role, len(turn.token_ids)] for turn in session.head]),
         "extra": session.extra,
         "books": orjson.dumps([[name, book.model_dump(exclude_unset=True)] for name, book in session.books]),
@@ -292,7 +292,7 @@ def _moved(session: Session) -> dict[str, str | bytes]:
 def _record(message: Message) -> tuple[str, bytes, bytes]:
     # Not `asdict`, which copies every id of the reply one by one.
     fields = {name: getattr(message, name) for name in _MESSAGE_FIELDS}
-    return message.id, orjson.dumps(fields), _pack(message.token_ids)
+    return message.id, orjson.dumps(fields), pack(message.token_ids)
 
 
 def _pairs(flat: Sequence[bytes]) -> dict[bytes, bytes]:
@@ -320,7 +320,7 @@ def _load(
         card=_load_card(meta[b"card"]),
         user=UserPersona(**orjson.loads(meta[b"user"])),
         fingerprint=meta[b"fingerprint"].decode(),
-        head=_load_head(_unpack(meta[b"head"]), meta.get(b"head_turns")),
+        head=_load_head(unpack(meta[b"head"]), meta.get(b"head_turns")),
         tip=meta[b"tip"].decode() or None,
         window=meta[b"window"].decode() or None,
         undo=tuple(orjson.loads(meta.get(b"undo", b"[]"))),
@@ -333,7 +333,7 @@ def _load(
         created=float(meta[b"created"]),
         updated=float(meta[b"updated"]),
         messages={
-            key.decode(): Message(**orjson.loads(raw), token_ids=_unpack(tokens[key])) for key, raw in messages.items()
+            key.decode(): Message(**orjson.loads(raw), token_ids=unpack(tokens[key])) for key, raw in messages.items()
         },
     )
 
@@ -376,13 +376,3 @@ def _load_books(raw: bytes) -> Sequence[tuple[str, Lorebook]]:
 def _load_card(raw: bytes) -> CharacterCard:
     """Cards are immutable, and the same few come with every turn."""
     return CharacterCard.model_validate(orjson.loads(raw))
-
-
-def _pack(token_ids: Sequence[int]) -> bytes:
-    return array.array("I", token_ids).tobytes()
-
-
-def _unpack(raw: bytes) -> list[int]:
-    ids = array.array("I")
-    ids.frombytes(raw)
-    return ids.tolist()
