@@ -34,7 +34,7 @@ Encode = Callable[[str], Sequence[int]]
 
 @dataclass(frozen=True, slots=True)
 class UserPersona:
-    """Who the user plays. `icon` is the name of the picture that stands for them, one of a card's `user_icon` assets."""
+    """Who the user plays. `icon` names the picture that stands for them, one of a card's `user_icon` assets."""
 
     name: str = DEFAULT_USER
     persona: str = ""

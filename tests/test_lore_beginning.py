@@ -159,3 +159,22 @@ async def test_inspector_shows_the_words(live: Live) -> None:
     shown = await live.client.get(f"/characters/{character}/prompt", params={"session": session, "text": "A dragon!"})
     last = shown.raise_for_status().json()["blocks"][-1]
     assert (last["part"], last["role"], last["text"]) == ("tail", "assistant", BEGUN)
+
+
+@pytest.mark.anyio
+async def test_one_of_a_cast_begins_behind_its_name(live: Live) -> None:
+    depth = {"position": 4, "depth": 4}
+    shared = {"name": "all", "entries": [entry("", "It rains on {{group}}.", constant=True, extensions=depth)]}
+    book = (await live.client.post("/lorebooks", json=shared)).raise_for_status().json()["id"]
+    for name, fields in (("Ann", {"character_book": BOOK}), ("Ben", {})):
+        card = {"id": name.lower(), "name": name, **fields}
+        (await live.client.post("/characters", json=card)).raise_for_status()
+    cast = {"character_ids": ["ann", "ben"], "turn_order": "manual", "lorebook_ids": [book]}
+    session = (await live.client.post("/sessions", json=cast)).raise_for_status().json()["id"]
+    told = await ask(live, f"/sessions/{session}/messages", content="A dragon!", speaker="ann")
+    assert ends_with(live, f"Ann:\n{BEGUN}")
+    assert told["message"]["content"] == REPLY
+    await ask(live, f"/sessions/{session}/messages", content="A dragon!", speaker="ben")
+    assert ends_with(live, "Ben:\n")
+    # What is always said, but near the end, stands in no head: the speaker is told.
+    assert prompt(live).count("It rains on Ann, Ben.") == 1

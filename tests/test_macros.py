@@ -269,3 +269,10 @@ def test_card_leaves_what_it_is_not_told() -> None:
 )
 def test_volatile_is_what_changes_from_turn_to_turn(text: str, volatile: bool) -> None:
     assert is_volatile(text) is volatile
+
+
+def test_group_is_whoever_talks_with_the_user() -> None:
+    card = CharacterCard(data=CardData(name="Odo"))
+    text = "{{group}}/{{charIfNotGroup}}/<GROUP>"
+    assert card.expand(text) == "Odo/Odo/Odo"
+    assert card.expand(text, context=Context(group=["Odo", "Ann"])) == "Odo, Ann/Odo, Ann/Odo, Ann"

@@ -278,7 +278,7 @@ async def test_outlets_are_filled_or_empty(live: Live) -> None:
 
 @pytest.mark.anyio
 async def test_entry_that_ignores_the_budget_can_not_stop_the_server(live: Live) -> None:
-    huge = entry("dragon", "fire " * 100_000, extensions={"ignore_budget": True})
+    huge = entry("dragon", "fire " * 50_000, extensions={"ignore_budget": True})
     session = await open_with(live, {"character_book": {"extensions": {}, "entries": [huge]}})
     answer = await live.client.post(f"/sessions/{session}/messages", json={"content": "A dragon!"})
     assert answer.json()["error"]["code"] == "context_length_exceeded"

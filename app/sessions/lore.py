@@ -145,13 +145,17 @@ class Lore:
         key = (_digest(card), user.name, *(id(book) for _, book in books))
         with self._lock:
             if key not in self._rulebooks:
-                expand = BoundedMacros(card, partial(card.expand, user=user.name))
-                named = [*books, *read_own_book(card)]
-                self._rulebooks[key] = books, [build_rulebook(book, name, expand=expand) for name, book in named]
+                self._rulebooks[key] = books, compile_books([*books, *read_own_book(card)], card, user)
                 while len(self._rulebooks) > KEPT_RULEBOOKS:
                     self._rulebooks.popitem(last=False)
             self._rulebooks.move_to_end(key)
             return self._rulebooks[key][1]
+
+
+def compile_books(books: Books, card: CharacterCard, user: UserPersona) -> list[Rulebook]:
+    """The rules of `books` for one character and one user, whose names the macros in keys say."""
+    expand = BoundedMacros(card, partial(card.expand, user=user.name))
+    return [build_rulebook(book, name, expand=expand) for name, book in books]
 
 
 def _digest(card: CharacterCard) -> bytes:

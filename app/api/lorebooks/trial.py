@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from app.api.lorebooks.body import build_book
 from app.api.sessions.opening import User
 from app.errors import InvalidRequestError
-from app.sessions.lore import BUDGET_SHARE, BoundedMacros, build_chat, macros_of
+from app.sessions.lore import BUDGET_SHARE, build_chat, compile_books, macros_of
 from app.sessions.shelf import Shelf
 from app.store.characters import CharacterStore
 from app.store.lorebooks import StoredBook
@@ -23,7 +23,6 @@ from characters.formats.lorebooks import build_lorebook_file
 from characters.lore.activation import activate
 from characters.lore.coercion import Coercion, first_warnings
 from characters.lore.rule import Defaults, Rulebook
-from characters.lore.rulebook import build_rulebook
 from characters.lore.search import EFFORT
 from characters.lore.timing import LoreState
 from models.engine import Engine
@@ -78,9 +77,9 @@ class LoreTrial(BaseModel):
         defaults = Defaults(token_budget=int(engine.max_model_len * BUDGET_SHARE))
         kept = stored or _build(self.lorebook)
         name = self.lorebook_id or kept.name or "lorebook"
-        names = partial(card.expand, user=user.name)
-        rulebook = build_rulebook(kept.read(), name, defaults, BoundedMacros(card, names))
-        context = Context(seed=seed, chat=seed, now=datetime.now(UTC).astimezone())
+        (rulebook,) = compile_books([(name, kept.read())], card, user)
+        known = {"model": engine.model_id}
+        context = Context(seed=seed, chat=seed, now=datetime.now(UTC).astimezone(), known=known)
         turn = partial(
             activate, [rulebook], count_tokens=lambda text: len(engine.renderer.encode(text)), defaults=defaults
         )
