@@ -90,6 +90,14 @@ def test_what_follows_an_edited_message_keeps_its_ids_of_tokens() -> None:
     assert copies[1].id != session.branch()[3].id
 
 
+def test_copied_reply_is_none_that_its_turn_wrote() -> None:
+    session = chat("One.", "Two.", "Three.", "Four.")
+    last = replace(session.branch()[-1], turn_id="turn_1")
+    session = replace(session, messages={**session.messages, last.id: last})
+    after = answer(session, lines("One!", "Two.", "Three.", "Four.", "Five."), "Six.")
+    assert [message.id for message in after.written_by("turn_1")] == [last.id]
+
+
 def test_transcript_that_goes_back_to_a_swipe_goes_on_from_it() -> None:
     session = chat("One.", "Two.")
     session = answer(session, lines("One."), "Two!", whole=True)
