@@ -179,7 +179,7 @@ def _closing(scene: Scene) -> list[Message]:
         *_note(scene, "note", scene.note),
         *_placed(lore, Position.NOTE_BOTTOM),
     ]
-    placed = [
+    placed: list[tuple[Note | Placement, Block]] = [
         *((scene.note, block) for block in note),
         *((depth_prompt, block) for block in _note(scene, "depth_prompt", depth_prompt)),
         *(

@@ -24,7 +24,7 @@ SECRET, MOTIVE = "The candles are in the left drawer.", "She wants everybody to 
 async def live(renderer: Renderer, redis: Redis, redis_url: str) -> AsyncIterator[Live]:
     async with serve_live(FakeEngine(renderer, Script(says=REPLIES)), redis_url) as running:
         for character_id, name in (("ann", "Ann Lee"), ("ben", "Ben"), ("cleo", "Cleo")):
-            card = {
+            card: dict[str, Any] = {
                 "name": name,
                 "description": f"{name} sees through {name}'s own eyes.",
                 "first_mes": f"{name} nods.",

@@ -332,10 +332,13 @@ def _load(
         **_load_settings(meta.get(b"settings", b"{}")),
         created=float(meta[b"created"]),
         updated=float(meta[b"updated"]),
-        messages={
-            key.decode(): Message(**orjson.loads(raw), token_ids=unpack(tokens[key])) for key, raw in messages.items()
-        },
+        messages={key.decode(): _load_message(raw, tokens[key]) for key, raw in messages.items()},
     )
+
+
+def _load_message(raw: bytes, token_ids: bytes) -> Message:
+    told = orjson.loads(raw)
+    return Message(**{**told, "seen_by": tuple(told.get("seen_by", ()))}, token_ids=unpack(token_ids))
 
 
 def _load_head(token_ids: list[int], turns: bytes | None) -> list[Turn]:
