@@ -6,7 +6,8 @@ from typing import Any, Protocol
 from uuid import uuid4
 
 from characters.card import CharacterCard
-from models.sections import Scene, head_messages
+from models.scene import Scene
+from models.sections import head_messages
 
 Message = dict[str, str]
 Body = dict[str, Any]  # JSON

@@ -7,7 +7,8 @@ from typing import cast
 from characters.card import CharacterCard
 from loadtest.chats import Message, Request, Sampling, TranscriptChat, greeting_of, head_of
 from models.renderer import Renderer, Role, Turn
-from models.sections import Scene, head_messages
+from models.scene import Scene
+from models.sections import head_messages
 
 # SillyTavern's: how many messages stand after the author's note, and what it leaves free beside the reply.
 NOTE_DEPTH, SPARE_TOKENS = 4, 3

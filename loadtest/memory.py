@@ -34,7 +34,7 @@ from loadtest.report import wide_console
 from loadtest.summary import Figures, spread
 from models.embedding import Embedder, open_local_embedder
 from models.renderer import Renderer, load_renderer
-from models.sections import UserPersona
+from models.scene import UserPersona
 
 TARGET_RECALL = 0.9
 MINILM, WORDS = "MiniLM", "words alone"

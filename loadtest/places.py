@@ -6,7 +6,8 @@ from typing import Any
 from characters.card import CardData, CharacterCard
 from loadtest.workload import OPENERS, THINGS
 from models.renderer import Renderer
-from models.sections import Scene, build_head
+from models.scene import Scene
+from models.sections import build_head
 
 PLACES = (
     "Amberley",

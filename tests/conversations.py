@@ -4,7 +4,7 @@ from app.sessions.session import Message, Session, new_id, open_session
 from app.store.characters import CharacterRecord
 from characters.card import CardData, CharacterCard
 from models.renderer import load_renderer
-from models.sections import UserPersona
+from models.scene import UserPersona
 from tests.conftest import TINY
 
 RENDERER = load_renderer(str(TINY))

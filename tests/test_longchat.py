@@ -16,7 +16,8 @@ from loadtest.sample import TurnSample
 from loadtest.window import FRONT_END, OURS, find_verdicts, stretch
 from loadtest.workload import seeded
 from models.renderer import Llama3Renderer, Turn
-from models.sections import Scene, build_head
+from models.scene import Scene
+from models.sections import build_head
 
 ROOT = Path(__file__).parent.parent
 RENDERER = Llama3Renderer(Tokenizer.from_file(str(ROOT / "models" / "tiny" / "tokenizer.json")), "tiny")

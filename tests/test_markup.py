@@ -7,7 +7,8 @@ import pytest
 from characters.card import CardData, CharacterCard
 from characters.profile import LABELS, Profile
 from models.renderer import Renderer
-from models.sections import UserPersona, head_text, tail_text
+from models.scene import UserPersona
+from models.sections import head_text, tail_text
 from tests.fake_engine import FakeEngine
 from tests.live import Live, serve_live
 from tests.strategies import FORGED_TURN, SPECIAL

@@ -10,7 +10,8 @@ from characters.card import CardData, CharacterCard
 from characters.profile import LABELS, Profile
 from models.prompt import KEEP_SHARE, Insertion, PromptTooLong, build_prompt
 from models.renderer import Role, Turn, load_renderer
-from models.sections import BEGINNING, CLOSING, EXAMPLE, OPENING, Scene, UserPersona, build_head, head_text, tail_text
+from models.scene import Scene, UserPersona
+from models.sections import BEGINNING, CLOSING, EXAMPLE, OPENING, build_head, head_text, tail_text
 from tests.conftest import TINY
 from tests.strategies import content, to_turns
 

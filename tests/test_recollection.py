@@ -13,7 +13,7 @@ from app.sessions.recollection import Recollection, parse_as_of, tell
 from app.sessions.session import Message, Session
 from app.store.memories import Memories, MemoryRecord
 from characters.card import CardData, CharacterCard
-from models.sections import UserPersona
+from models.scene import UserPersona
 
 
 def message(number: int, role: Any = "user", **fields: Any) -> Message:

@@ -24,10 +24,10 @@ from app.sessions.turn import RunningTurn
 from app.sessions.turns import Turns
 from models.engine import SamplingParams
 from models.renderer import Renderer
-from models.sections import UserPersona
+from models.scene import UserPersona
 from tests.fake_engine import CHUNK, FakeEngine, Script
 from tests.live import Live, serve_live
-from tests.oracle import RefusedError, Tree
+from tests.oracle import RefusedError, Tree, UnclearError
 
 # Of several chunks and of one; no two are alike.
 SAYS = tuple(f"Reply {number}: {'word ' * (3 + 7 * (number % 4))}end." for number in range(11))
@@ -98,6 +98,7 @@ class Sessions(RuleBasedStateMachine):
         super().__init__()
         self.held: list[Held] = []
         self.at = 0
+        self.world.live.engine.replies = 0
         self.open()
 
     @property
@@ -116,6 +117,8 @@ class Sessions(RuleBasedStateMachine):
         after = deepcopy(self.now.oracle)
         try:
             expect(after)
+        except UnclearError:
+            return
         except RefusedError:
             with pytest.raises(ApiError):
                 self.call(act)
@@ -141,7 +144,7 @@ class Sessions(RuleBasedStateMachine):
         for node in held.oracle.nodes[len(held.ids) :]:
             parent = None if node.parent is None else held.ids[node.parent]
             alike = [it for it in new if (it.parent, it.role, it.content) == (parent, node.role, node.content)]
-            assert alike, f"missing: {node}"
+            assert alike, f"missing: {node}, of {new}"
             new.remove(alike[0])
             held.ids.append(alike[0].id)
         assert not new, "there is more than was said"
@@ -367,7 +370,7 @@ async def _given(turn: RunningTurn) -> RunningTurn:
 
 def test_sessions_are_what_was_done_to_them(world: World) -> None:
     Sessions.world = world
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]  # hypothesis has no annotation here
+    run_state_machine_as_test(
         Sessions,
-        settings=settings(max_examples=30, stateful_step_count=25, deadline=None, suppress_health_check=[*HealthCheck]),
+        settings=settings(max_examples=80, stateful_step_count=25, deadline=None, suppress_health_check=[*HealthCheck]),
     )

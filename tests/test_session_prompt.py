@@ -12,7 +12,8 @@ from app.store.characters import CharacterRecord
 from app.store.sessions import SessionStore
 from characters.card import CardData, CharacterCard
 from models.renderer import Renderer
-from models.sections import UserPersona, build_head
+from models.scene import UserPersona
+from models.sections import build_head
 from tests.live import Live
 
 

@@ -11,7 +11,7 @@ from app.errors import ConflictError, NotFoundError
 from app.sessions.session import Message, Session, new_id, open_session
 from app.store.connection import connect
 from app.store.sessions import SessionStore
-from models.sections import UserPersona
+from models.scene import UserPersona
 from tests.conversations import ODO, RENDERER, exchange, new_session, spoken
 from tests.strategies import content
 

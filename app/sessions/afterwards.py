@@ -21,7 +21,8 @@ from app.store.sessions import SessionStore
 from models.cut import plan_cut
 from models.prompt import build_prefix
 from models.renderer import Renderer, Turn
-from models.sections import build_recap, read_layout
+from models.scene import read_layout
+from models.sections import build_recap
 
 logger = logging.getLogger(__name__)
 

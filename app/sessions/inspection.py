@@ -14,8 +14,9 @@ from characters.lore.activation import Part
 from characters.lore.reason import Reason
 from characters.macros import is_volatile
 from models.renderer import Role
-from models.sections import Message as Piece
-from models.sections import Scene, closing_messages, head_messages, recap_messages
+from models.scene import Message as Piece
+from models.scene import Scene
+from models.sections import closing_messages, head_messages, recap_messages
 
 # Shares of the context from on which a part is worth a word.
 LARGE_HEAD, LARGE_EXAMPLES = 0.5, 0.25

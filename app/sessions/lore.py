@@ -26,7 +26,7 @@ from characters.lore.rulebook import build_rulebook
 from characters.lore.timing import LoreState
 from characters.lorebook import Lorebook, LorebookError, parse_lorebook
 from models.lore import LoreBlock, beginning, build_lore_blocks, frozen_text, outlets
-from models.sections import UserPersona, read_layout
+from models.scene import UserPersona, read_layout
 
 logger = logging.getLogger(__name__)
 

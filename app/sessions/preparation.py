@@ -17,7 +17,8 @@ from app.sessions.window import find_start
 from app.store.characters import CharacterRecord, CharacterStore
 from characters.calls import Context
 from models.prompt import count_tokens
-from models.sections import Scene, head_messages
+from models.scene import Scene
+from models.sections import head_messages
 
 # Of the context that is kept free for a reply when lore is told.
 REPLY_SHARE = 0.25

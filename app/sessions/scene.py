@@ -9,7 +9,7 @@ from app.sessions.cast import Member, TurnOrder, build_ensemble, check_cast
 from app.sessions.session import Message, Session, new_id, open_session
 from characters.card import CharacterCard
 from models.renderer import Renderer
-from models.sections import UserPersona
+from models.scene import UserPersona
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,9 @@ from characters.card import CharacterCard
 from characters.lore.timing import LoreState, parse_state
 from characters.lorebook import Lorebook
 from models.renderer import Renderer, Turn
-from models.sections import Note, Scene, UserPersona, build_head, read_layout
-from models.stage import Stage, heading
+from models.scene import Note, Scene, Stage, UserPersona, read_layout
+from models.sections import build_head
+from models.stage import heading
 
 Speaker = Literal["user", "assistant", "system"]
 FinishReason = Literal["stop", "length", "interrupted"]

@@ -50,7 +50,8 @@ from models.engine import Engine, SamplingParams
 from models.examples import Line
 from models.prompt import Prompt, PromptTooLong, build_prompt
 from models.renderer import RenderError, Turn
-from models.sections import Scene, build_head, build_insertions, build_recap
+from models.scene import Scene
+from models.sections import build_head, build_insertions, build_recap
 from models.stage import stops
 from models.transcript import NONE_KNOWN, Known, build_transcript_prompt
 from models.trials import Trials

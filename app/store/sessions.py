@@ -28,7 +28,7 @@ from app.store.scripts import load_script
 from characters.card import CharacterCard
 from characters.lorebook import Lorebook, parse_lorebook
 from models.renderer import Role, Turn
-from models.sections import Note, UserPersona
+from models.scene import Note, UserPersona
 
 ALL = "oc:sessions"
 # Fields of a session that are stored as they are.

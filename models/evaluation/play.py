@@ -8,7 +8,8 @@ from models.engine import Engine, SamplingParams
 from models.evaluation.episodes import Episode, Question
 from models.prompt import build_prompt
 from models.renderer import Turn
-from models.sections import Scene, build_head, build_insertions
+from models.scene import Scene
+from models.sections import build_head, build_insertions
 from models.synthesis.profiles import build_profile_params, build_profile_turns
 
 _REPLY_TOKENS = 200

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from characters.card import CharacterCard
 
-from models.sections import UserPersona
+from models.scene import UserPersona
 from models.synthesis.values import Value
 
 

@@ -15,7 +15,7 @@ import orjson
 from characters.card import parse_card
 from rich.progress import track
 
-from models.sections import UserPersona
+from models.scene import UserPersona
 from models.synthesis.cast import imagine_character
 from models.synthesis.character import Character
 from models.synthesis.values import Value

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from models.sections import UserPersona
+from models.scene import UserPersona
 from models.synthesis.grammar import fill_known, fix_articles, load_grammar, split_lines
 from models.synthesis.imagination import Imagination
 

@@ -12,7 +12,8 @@ from characters.card import parse_card
 from characters.profile import Profile
 
 from models.renderer import Renderer, Turn
-from models.sections import Scene, UserPersona, build_head, head_messages
+from models.scene import Scene, UserPersona
+from models.sections import build_head, head_messages
 from models.synthesis.profiles import SYSTEM, build_profile_turns, render_profile
 
 Ids = npt.NDArray[np.int32]

@@ -9,7 +9,7 @@ from app.api.http.deps import CharactersDep, SessionsDep, ShelfDep, TurnsDep
 from app.errors import InvalidRequestError, quoted
 from app.sessions.inspection import inspect_prompt
 from app.sessions.session import open_session
-from models.sections import UserPersona
+from models.scene import UserPersona
 
 router = APIRouter(prefix="/characters", tags=["characters"])
 

@@ -20,7 +20,7 @@ from app.store.transcripts import TranscriptStore
 from models.engine import SamplingParams
 from models.examples import Line
 from models.renderer import Turn
-from models.sections import Scene, UserPersona, read_layout
+from models.scene import Scene, UserPersona, read_layout
 from models.transcript import Known
 
 

@@ -26,7 +26,7 @@ from characters.lore.rule import Defaults, Rulebook
 from characters.lore.search import EFFORT
 from characters.lore.timing import LoreState
 from models.engine import Engine
-from models.sections import UserPersona
+from models.scene import UserPersona
 
 MAX_MESSAGES = 1000
 MAX_MESSAGE_CHARACTERS = 200_000

@@ -20,7 +20,7 @@ from app.store.personas import PersonaRecord
 from characters.card import DEFAULT_USER
 from characters.lore.placement import DEFAULT_DEPTH
 from characters.profile import one_line
-from models.sections import Note, UserPersona
+from models.scene import Note, UserPersona
 
 router = APIRouter(prefix="/sessions", tags=["sessions"], route_class=JsonRoute)
 
