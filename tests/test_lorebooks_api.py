@@ -193,6 +193,26 @@ async def test_big_book_is_refused(live: Live) -> None:
 
 
 @pytest.mark.anyio
+async def test_large_book_is_read_in_no_thread_of_the_server(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise AssertionError("a large book was read beside the event loop")
+
+    large = HARBOUR | {"entries": [entry("pier", content="The pier is rotten. " * 1000, id=n) for n in range(20)]}
+    broken = {"entries": [entry("pier", content="a" * (MAX_TEXT_CHARS + 1))]}
+    with monkeypatch.context() as patch:
+        patch.setattr(live.app.state.lorebooks, "beside", fail)
+        made = await create(live, large)
+        error = await refuse(live, 400, json=broken)
+        put = await call(live, "PUT", "/the-harbour", json=large | {"scan_depth": 4})
+        await call(live, "PATCH", "/the-harbour", json={"scan_depth": 5})
+        assert (await refuse(live, 400, "PATCH", "/the-harbour", json={"data": []}))["message"]
+    assert error["code"] == "field_too_large"
+    assert (made["id"], put.json()["version"]) == ("the-harbour", 2)
+    read = (await call(live, "GET", "/the-harbour")).json()
+    assert (read["data"]["scan_depth"], read["data"]["entries"]) == (5, made["data"]["entries"])
+
+
+@pytest.mark.anyio
 async def test_long_name_is_refused(live: Live) -> None:
     assert (await refuse(live, 400, json=HARBOUR, params={"name": "a" * 201}))["param"] == "name"
 

@@ -1,6 +1,6 @@
-"""Lorebooks in requests: the JSON of any that stands alone, or a file of one, as the body or as a form's `file`.
+"""Lorebooks in requests: the JSON of any that stands alone, or a file of one; and as answers show them.
 
-Reading is slow where a book is large, so it is left to whoever has a thread for it.
+Reading is slow where a book is large, so it is left to whoever has a thread or a process for it.
 """
 
 import re
@@ -8,25 +8,22 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from fastapi import Request
-from starlette.datastructures import UploadFile
+import orjson
 
 from app.api.http.ids import check_id
 from app.api.http.patch import merge
 from app.errors import InvalidRequestError
-from app.store.lorebooks import StoredBook, write_book
+from app.store.lorebooks import LorebookRecord, StoredBook, write_book
 from characters.card import CardError
 from characters.formats.book import check_size
 from characters.formats.chunks import SIGNATURE
 from characters.formats.document import clean, parse_json
 from characters.formats.limits import MAX_CARD_BYTES
-from characters.formats.lorebooks import LorebookFile, build_lorebook_file, read_lorebook
+from characters.formats.lorebooks import LorebookFile, build_lorebook_file, read_lorebook, write_v3
 from characters.lore.coercion import Coercion, first_warnings
 from characters.lore.rulebook import MAX_ENTRIES, build_rulebook
 from characters.lorebook import Lorebook, parse_lorebook
 
-MAX_NAME_CHARACTERS = 200
-MAX_FORM_FIELDS = 8
 # In JSON that orjson wrote, behind no backslash that is text itself.
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 # What stands beside a book's `data`.
@@ -58,6 +55,10 @@ class BookBody:
         except CardError as error:
             raise InvalidRequestError(str(error), code=error.code) from error
 
+    def replace(self, book: StoredBook) -> StoredBook:
+        """What stands in the place of `book` from now on; it keeps its name where this one brings none."""
+        return self.read(book.name)[1]
+
     def patch(self, book: StoredBook) -> StoredBook:
         """`book` with this merge patch (RFC 7396) of its `data`, or of an object with `data`, in it."""
         coercion = Coercion()
@@ -71,26 +72,6 @@ class BookBody:
             return build_book(read, (*coercion.warnings, *warnings))
         except CardError as error:
             raise InvalidRequestError(str(error), code=error.code) from error
-
-
-async def receive_book(request: Request) -> BookBody:
-    """What was sent, unread. `id` and `name` may stand in the query or in the form."""
-    body = await request.body()
-    query = request.query_params
-    if not request.headers.get("content-type", "").startswith("multipart/"):
-        return _checked(BookBody(body, query.get("id"), query.get("name")))
-    async with request.form(max_files=1, max_fields=MAX_FORM_FIELDS) as form:
-        file, chosen, name = form.get("file"), form.get("id"), form.get("name")
-        if not isinstance(file, UploadFile):
-            raise InvalidRequestError("a form brings a lorebook as its `file`", param="file")
-        return _checked(
-            BookBody(
-                await file.read(),
-                chosen if isinstance(chosen, str) else query.get("id"),
-                name if isinstance(name, str) else query.get("name"),
-                file.filename or "",
-            )
-        )
 
 
 def build_book(book: Lorebook, warnings: tuple[str, ...] = (), name: str = "") -> StoredBook:
@@ -126,7 +107,7 @@ def _read_file(blob: bytes) -> tuple[dict[str, Any], LorebookFile]:
     return told, build_lorebook_file(value, coercion)
 
 
-def _checked(sent: BookBody) -> BookBody:
-    if len(sent.name or "") > MAX_NAME_CHARACTERS:
-        raise InvalidRequestError(f"`name` has at most {MAX_NAME_CHARACTERS} characters", param="name")
-    return sent
+def record_to_wire(record: LorebookRecord) -> bytes:
+    """What clients see of a lorebook, as JSON."""
+    book = write_v3(record.book.read())
+    return orjson.dumps({"id": record.id, **book, "version": record.version, "warnings": record.book.warnings})

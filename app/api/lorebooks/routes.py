@@ -14,7 +14,8 @@ from app.api.http.body import JsonRoute
 from app.api.http.deps import CharactersDep, LorebooksDep, ShelfDep, TurnsDep, open_lorebooks
 from app.api.http.etags import IfMatch, check_match, etag, placed
 from app.api.http.records import Cursor, Limit, NameQuery, record_routes
-from app.api.lorebooks.body import BookBody, receive_book
+from app.api.lorebooks.body import BookBody, record_to_wire
+from app.api.lorebooks.receiving import BookReader, BookReaderDep, receive_book
 from app.api.lorebooks.trial import LoreTrial
 from app.store.lorebooks import LorebookRecord, LorebookStore, StoredBook
 from characters.card import slug
@@ -48,15 +49,15 @@ WRITERS = {"v3": write_v3, "sillytavern": write_sillytavern}
 
 
 @router.post("", status_code=201, response_model=None, openapi_extra=ANY_BOOK)
-async def create_lorebook(request: Request, lorebooks: LorebooksDep) -> Response:
+async def create_lorebook(request: Request, lorebooks: LorebooksDep, reader: BookReaderDep) -> Response:
     """Register a book of any kind that stands alone, as JSON or as a file; `id` and `name` may stand beside it."""
     sent = await receive_book(request)
-    chosen, book = await lorebooks.beside(sent.read)
+    chosen, book = await reader.run(len(sent.blob), sent.read)
     if chosen is None:
         record = await lorebooks.create_unnamed(LorebookRecord(slug(book.name, "lorebook"), 1, book))
     else:
         record = await lorebooks.create(LorebookRecord(chosen, 1, book))
-    return await _answer(lorebooks, record, 201, placed("lorebooks", record))
+    return await _written(reader, record, 201, placed("lorebooks", record))
 
 
 @router.get("")
@@ -79,24 +80,25 @@ async def test_lorebook(body: LoreTrial, turns: TurnsDep, shelf: ShelfDep, chara
 
 @router.put("/{lorebook_id}", response_model=None, openapi_extra=ANY_BOOK)
 async def replace_lorebook(
-    lorebook_id: str, request: Request, lorebooks: LorebooksDep, if_match: IfMatch = None
+    lorebook_id: str, request: Request, lorebooks: LorebooksDep, reader: BookReaderDep, if_match: IfMatch = None
 ) -> Response:
     """Put another book in its place, of any kind; it keeps its name where that brings none."""
-    return await _rewrite(lorebook_id, request, lorebooks, if_match, lambda sent, book: sent.read(book.name)[1])
+    return await _rewrite(lorebook_id, request, lorebooks, reader, if_match, BookBody.replace)
 
 
 @router.patch("/{lorebook_id}", response_model=None, openapi_extra=JSON_PATCH)
 async def change_lorebook(
-    lorebook_id: str, request: Request, lorebooks: LorebooksDep, if_match: IfMatch = None
+    lorebook_id: str, request: Request, lorebooks: LorebooksDep, reader: BookReaderDep, if_match: IfMatch = None
 ) -> Response:
     """Merge a patch (RFC 7396) into `data`; bare fields are the book's own. `entries` is replaced as a whole."""
-    return await _rewrite(lorebook_id, request, lorebooks, if_match, BookBody.patch)
+    return await _rewrite(lorebook_id, request, lorebooks, reader, if_match, BookBody.patch)
 
 
 async def _rewrite(
     lorebook_id: str,
     request: Request,
     lorebooks: LorebookStore,
+    reader: BookReader,
     if_match: str | None,
     rewrite: Callable[[BookBody, StoredBook], StoredBook],
 ) -> Response:
@@ -104,9 +106,11 @@ async def _rewrite(
 
     async def change(record: LorebookRecord) -> dict[str, StoredBook]:
         check_match(record, if_match)
-        return {"book": await lorebooks.beside(partial(rewrite, sent, record.book))}
+        size_bytes = len(sent.blob) + len(record.book.text)
+        return {"book": await reader.run(size_bytes, rewrite, sent, record.book)}
 
-    return await _answer(lorebooks, await lorebooks.rewrite(lorebook_id, change, insist=if_match is None))
+    record = await lorebooks.rewrite(lorebook_id, change, insist=if_match is None)
+    return await _written(reader, record, 200, {"etag": etag(record)})
 
 
 @router.get("/{lorebook_id}/export", response_model=None)
@@ -123,17 +127,14 @@ async def export_lorebook(
     return Response(blob, headers=named, media_type="application/json")
 
 
-async def _answer(
-    lorebooks: LorebookStore, record: LorebookRecord, status: int = 200, headers: dict[str, str] | None = None
-) -> Response:
-    blob = await lorebooks.beside(partial(_to_wire, record))
-    return Response(blob, status, headers or {"etag": etag(record)}, "application/json")
+async def _written(reader: BookReader, record: LorebookRecord, status: int, headers: dict[str, str]) -> Response:
+    blob = await reader.run(len(record.book.text), record_to_wire, record)
+    return Response(blob, status, headers, "application/json")
 
 
-def _to_wire(record: LorebookRecord) -> bytes:
-    """What clients see of a lorebook."""
-    book = write_v3(record.book.read())
-    return orjson.dumps({"id": record.id, **book, "version": record.version, "warnings": record.book.warnings})
+async def _answer(lorebooks: LorebookStore, record: LorebookRecord) -> Response:
+    blob = await lorebooks.beside(partial(record_to_wire, record))
+    return Response(blob, 200, {"etag": etag(record)}, "application/json")
 
 
 async def _versions(lorebooks: LorebookStore, lorebook_id: str, before: int | None, limit: int) -> list[dict[str, Any]]:
