@@ -168,9 +168,7 @@ def create_app(settings: Settings, open_engine: OpenEngine = open_engine) -> Fas
             stack.callback(asyncio.create_task(app.state.claims.keep(settings.lease_s / 3)).cancel)
             app.state.worker = Worker()
             app.state.logs = Logs(streams)
-            app.state.following = Following(
-                streams, sessions, app.state.metrics, most=settings.max_concurrent_requests
-            )
+            app.state.following = Following(streams, sessions, app.state.metrics, most=settings.max_concurrent_requests)
             app.state.cancelling = Cancelling(sessions, running, stops, settings.lease_s)
             stack.callback(asyncio.create_task(running.keep_leases(settings.lease_s / 3)).cancel)
             stack.callback(asyncio.create_task(running.hear_stops(HEAR_STOPS_S)).cancel)

@@ -312,7 +312,7 @@ class Session:
             "character_id": self.character_id,
             "character_version": self.character_version,
             "follow": self.follows,
-            "user": asdict(self.user),
+            "user": {name: said for name, said in asdict(self.user).items() if said or name != "icon"},
             "persona_id": self.persona_id,
             "lorebook_ids": list(self.lorebook_ids),
             "note": asdict(self.note) if self.note.text else None,
