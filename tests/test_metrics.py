@@ -64,4 +64,4 @@ def test_metrics_have_no_ids_in_labels(client: httpx.Client) -> None:
     for secret in (session, turn["message"]["id"], "lyra", "nobody", "nowhere"):
         assert secret not in text
     labels = set(re.findall(r'(\w+)="', text))
-    assert labels <= {"le", "endpoint", "finish_reason", "kind"}
+    assert labels <= {"le", "endpoint", "finish_reason", "kind", "outcome"}
