@@ -1,5 +1,6 @@
 """What tests of turns share that go on without their client: two servers on one Redis, and streams that are read."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
+from starlette.types import Message
 
 from models.renderer import Renderer
 from tests.fake_engine import FakeEngine, Script
@@ -53,6 +55,35 @@ async def begin(live: Live, session: str, *, words: int = 3, **fields: Any) -> B
             if f"word{words - 1} " in heard:
                 break
     return Begun(session, answer.headers["x-turn-id"], heard, numbers(heard)[-1] if "id: " in heard else 0)
+
+
+class SlowClient:
+    """One whose connection takes no body until it is `taking`: what real sockets hold would hide how slow it is."""
+
+    def __init__(self) -> None:
+        self.taking = asyncio.Event()
+        self.turn_id = ""
+        self.text = ""
+
+    async def post(self, live: Live, path: str, body: dict[str, Any]) -> None:
+        """Until the server has answered, and the client has taken it."""
+        headers = [(b"host", b"localhost"), (b"content-type", b"application/json")]
+        scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": headers}
+        messages = [{"type": "http.request", "body": json.dumps(body).encode()}]
+
+        async def receive() -> Message:
+            if not messages:
+                await asyncio.Event().wait()
+            return messages.pop()
+
+        await live.app(scope, receive, self._take)
+
+    async def _take(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.turn_id = dict(message["headers"])[b"x-turn-id"].decode()
+        else:
+            await self.taking.wait()
+            self.text += message["body"].decode()
 
 
 def frames(text: str) -> list[str]:

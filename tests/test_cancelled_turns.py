@@ -12,7 +12,7 @@ from tests.fake_engine import Script
 from tests.faults import gauge, open_session, resume, said, saying, until
 from tests.live import Live
 from tests.refusals import CHAT, assert_error
-from tests.resumable import Begun, begin, cancel, ending, follow, payloads, spoken, two_servers
+from tests.resumable import Begun, SlowClient, begin, cancel, ending, follow, payloads, spoken, two_servers
 
 pytestmark = pytest.mark.anyio
 
@@ -137,6 +137,24 @@ async def test_completion_in_a_session_is_cancelled(live: Live) -> None:
         await live.engine.held.wait()
         told = (await cancel(live, f"/sessions/tea/turns/{answer.headers['x-turn-id']}")).json()
         assert ending((await answer.aread()).decode())["message_id"] == told["message_id"]
+
+
+async def test_turn_is_cancelled_though_its_client_takes_nothing(live: Live) -> None:
+    session = await open_session(live)
+    live.engine.script = Script(words=100)
+    client = SlowClient()
+    body = {"content": "Hello.", "stream": True, "max_tokens": 100}
+    answering = asyncio.create_task(client.post(live, f"{session}/messages", body))
+    await until(lambda: client.turn_id, "the stream begins")
+    told = (await cancel(live, f"{session}/turns/{client.turn_id}")).raise_for_status().json()
+    assert not live.engine.running
+    assert (await said(live, session))[1]["id"] == told["message_id"]
+    client.taking.set()
+    await answering
+    # A frame is missing: nobody may take it for all that was said.
+    error = ending(client.text)["error"]
+    assert error["code"] == "turn_cancelled"
+    assert "kept" in error["message"]
 
 
 async def test_turn_is_cancelled_by_several_at_once(renderer: Renderer, redis: Redis, redis_url: str) -> None:

@@ -3,10 +3,8 @@
 import asyncio
 from typing import Any
 
-import httpx
 import pytest
 from redis.asyncio import Redis
-from starlette.types import Message, Receive, Scope
 
 from app.api.chat import resumable
 from models.engine import EngineDeadError
@@ -15,7 +13,7 @@ from tests.fake_engine import FakeEngine, Script
 from tests.faults import both, gauge, open_session, resume, said, until
 from tests.live import Live, serve_live
 from tests.refusals import CHAT, assert_error
-from tests.resumable import Begun, begin, ending, follow, frames, numbers, payloads, spoken, two_servers
+from tests.resumable import Begun, SlowClient, begin, ending, follow, frames, numbers, payloads, spoken, two_servers
 
 pytestmark = pytest.mark.anyio
 
@@ -44,6 +42,7 @@ async def test_turn_goes_on_without_its_client_and_is_heard_again(live: Live) ->
     begun = await begin(live, await open_session(live))
     await until(lambda: gauge(live, "turns_detached") == 1, "the turn goes on alone")
     assert live.engine.running
+    assert (await live.client.get(begun.session)).json()["turn_id"] == begun.turn_id
     following = asyncio.create_task(follow(live, begun, begun.number))
     await until(lambda: gauge(live, "streams_followed") == 1, "somebody follows")
     resume(live)
@@ -55,6 +54,7 @@ async def test_turn_goes_on_without_its_client_and_is_heard_again(live: Live) ->
     assert spoken(begun.heard + rest) == WORDS
     assert ending(rest)["message_id"] == told[1]["id"]
     assert (gauge(live, "turns_detached"), gauge(live, "streams_followed")) == (0, 0)
+    assert "turn_id" not in (await live.client.get(begun.session)).json()
 
 
 async def test_whole_turn_is_heard_again_from_any_frame(live: Live) -> None:
@@ -254,40 +254,15 @@ async def test_slow_client_holds_nothing_up_and_is_left_behind(live: Live, monke
     monkeypatch.setattr(resumable, "MOST_BEHIND_BYTES", 5000)
     session = await open_session(live)
     live.engine.script = Script(words=100)
-    taking, sent = asyncio.Event(), []
-
-    async def send(message: Message) -> None:
-        sent.append(message)
-        if message["type"] == "http.response.body":
-            await taking.wait()
-
-    request = httpx.Request("POST", f"http://localhost{session}/messages", json=STREAMED | {"max_tokens": 100})
-    client = asyncio.create_task(live.app(scope_of(request), receiving(request.content), send))
+    client = SlowClient()
+    answering = asyncio.create_task(client.post(live, f"{session}/messages", STREAMED | {"max_tokens": 100}))
     await until(lambda: gauge(live, "sessions_committed_total") == 1, "the turn is over")
-    assert not client.done()
-    taking.set()
-    await client
-    assert len(sent) == 2
-    turn_id = dict(sent[0]["headers"])[b"x-turn-id"].decode()
-    assert len(numbers(await follow(live, Begun(session, turn_id, "", 0)))) == 104
-
-
-def scope_of(request: httpx.Request) -> Scope:
-    headers = [(name.lower(), value) for name, value in request.headers.raw]
-    path = request.url.path
-    return {"type": "http", "method": request.method, "path": path, "query_string": b"", "headers": headers}
-
-
-def receiving(body: bytes) -> Receive:
-    """A client that sends its request and stays."""
-    messages = [{"type": "http.request", "body": body}]
-
-    async def receive() -> Message:
-        if not messages:
-            await asyncio.Event().wait()
-        return messages.pop()
-
-    return receive
+    assert not answering.done()
+    client.taking.set()
+    await answering
+    # The first two frames came in one piece.
+    assert numbers(client.text) == [1, 2]
+    assert len(numbers(await follow(live, Begun(session, client.turn_id, "", 0)))) == 104
 
 
 async def test_turn_without_clients_is_cut_short_by_the_end_of_the_server(
@@ -336,3 +311,19 @@ async def test_follower_that_leaves_is_forgotten(live: Live) -> None:
     await until(lambda: gauge(live, "streams_followed") == 0, "nobody follows")
     assert gauge(live, "turns_detached") == 1
     resume(live)
+
+
+async def test_turn_that_was_lost_from_sight_is_told_again_by_its_key(live: Live) -> None:
+    session = await open_session(live)
+    live.engine.script = Script(hold_after=2)
+    path, headers = f"{session}/messages", {"Idempotency-Key": "tea-1"}
+    async with live.client.stream("POST", path, json=STREAMED, headers=headers) as answer:
+        assert await anext(answer.aiter_lines()) == "id: 1"
+    await until(lambda: gauge(live, "turns_detached") == 1, "the turn goes on alone")
+    assert_error(await live.client.post(path, json=STREAMED, headers=headers), 409, code="session_busy")
+    resume(live)
+    await follow(live, Begun(session, answer.headers["x-turn-id"], "", 0))
+    again = await live.client.post(path, json=STREAMED, headers=headers)
+    assert spoken(again.text) == WORDS
+    assert ending(again.text)["turn_id"] == answer.headers["x-turn-id"]
+    assert len(await said(live, session)) == 2

@@ -46,10 +46,10 @@ async def test_lost_stream_is_ended_once_and_where_it_was_read_to(streams: Strea
     await redis.delete("oc:{tea}:lease")
     assert (await streams.read("tea", "turn_1", 2)).state == "lost"
     end = Batch("tea", "turn_1", 4, b"end", ends=True)
-    await streams.end(end, after=1)
+    assert not await streams.end(end, after=1)
     assert (await streams.read("tea", "turn_1", 2)).state == "lost"
-    await streams.end(end, after=2)
-    await streams.end(end, after=2)
+    assert await streams.end(end, after=2)
+    assert not await streams.end(end, after=2)
     assert (await streams.read("tea", "turn_1", 2)).frames == b"end"
     assert await redis.xlen("oc:{tea}:turn:turn_1") == 3
 

@@ -25,6 +25,10 @@ class Cancelling:
         self._stops = stops
         self._most_s = lease_s + PATIENCE_S
 
+    async def running(self, session_id: str) -> str | None:
+        """The id of the turn that has the session, if one has."""
+        return await self._stops.running(session_id)
+
     async def cancel(self, session_id: str, turn_id: str) -> tuple[Session, Sequence[Message]]:
         """The session as it is without the turn, and what the turn has left in it. The same when it is over already.
 

@@ -150,7 +150,6 @@ class Follower:
         written = session.written_by(self._turn_id)
         if written and now - self._lost_since < COMMITTED_S:
             return
-        logger.warning("the turn %s of session %s was lost with its server", self._turn_id, self._session_id)
         kept = f"what was said is kept as the message {written[0].id!r}" if written else "nothing of the turn is kept"
         error = UnavailableError(f"the server that answered is gone; {kept}", code="turn_lost")
         told = {
@@ -163,8 +162,9 @@ class Follower:
         last = self._heard.last
         frames = b"id: %d\ndata: %s\n\nid: %d\n%s" % (last + 1, orjson.dumps(told), last + 2, DONE)
         batch = Batch(self._session_id, self._turn_id, last + 2, frames, ends=True)
-        await self._following.streams.end(batch, after=last)
-        self._following.metrics.lost.inc()
+        if await self._following.streams.end(batch, after=last):
+            logger.warning("the turn %s of session %s was lost with its server", self._turn_id, self._session_id)
+            self._following.metrics.lost.inc()
 
 
 def _number(frame: bytes) -> int:

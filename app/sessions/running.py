@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 
 # How long turns that are cut short may take to be committed.
 CUT_S = 5.0
+# How long nobody asks which turns are to stop after that has failed.
+DEAF_S = 1.0
 # Streams from which on a frame holds two tokens, and four.
 PAIRS_FROM, FOURS_FROM = 8, 24
 
@@ -94,6 +96,7 @@ class Running:
                 told = await self._stops.asked([(write.session.id, write.turn_id) for _, write in turns])
             except Exception as error:  # whatever it is, the next round may hear them
                 logger.warning("nobody knows which of %d turns are to stop", len(turns), exc_info=error)
+                await asyncio.sleep(DEAF_S)
                 continue
             for (turn, _), is_told in zip(turns, told, strict=True):
                 if is_told:

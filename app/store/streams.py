@@ -67,11 +67,11 @@ class StreamStore:
                 pipeline.eval(self._append, 2, *_keys(batch.session_id, batch.turn_id), *self._arguments(batch))
             return [outcome == b"ok" for outcome in await pipeline.execute()]
 
-    async def end(self, batch: Batch, *, after: int) -> None:
-        """End a stream whose writer is gone, if its last frame is number `after` still."""
+    async def end(self, batch: Batch, *, after: int) -> bool:
+        """End a stream whose writer is gone, if its last frame is number `after` still. Returns whether this did it."""
         keys = _keys(batch.session_id, batch.turn_id)
         async with redis_errors():
-            await self._redis.eval(self._append, 2, *keys, *self._arguments(batch), after)
+            return bool(await self._redis.eval(self._append, 2, *keys, *self._arguments(batch), after) == b"ok")
 
     async def read(self, session_id: str, turn_id: str, after: int) -> Heard:
         """The frames after number `after`, some of them where there are many."""

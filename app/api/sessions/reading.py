@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from app.api.chat.channels import View
@@ -11,6 +11,7 @@ from app.api.http.body import JsonRoute
 from app.api.http.deps import SessionsDep
 from app.api.sessions.messages import messages_to_wire
 from app.errors import NotFoundError, quoted
+from app.sessions.cancelling import Cancelling
 from app.sessions.session import Message, Session
 from app.sessions.tree import Swipes, find_message
 
@@ -33,10 +34,14 @@ async def list_sessions(
 
 
 @router.get("/{session_id}")
-async def read_session(session_id: str, sessions: SessionsDep, channels: Channels = "show") -> dict[str, Any]:
-    """The session and all messages of its active branch."""
-    session = await sessions.get(session_id)
-    return session.to_wire() | {"messages": await messages_to_wire(session, session.branch(), channels)}
+async def read_session(
+    session_id: str, sessions: SessionsDep, request: Request, channels: Channels = "show"
+) -> dict[str, Any]:
+    """The session and all messages of its active branch; `turn_id` names the turn that runs, while one does."""
+    cancelling: Cancelling = request.app.state.cancelling
+    session, turn_id = await sessions.get(session_id), await cancelling.running(session_id)
+    running = {"turn_id": turn_id} if turn_id else {}
+    return session.to_wire() | running | {"messages": await messages_to_wire(session, session.branch(), channels)}
 
 
 @router.delete("/{session_id}", status_code=204, response_model=None)
