@@ -14,9 +14,10 @@ from app.store.sessions import SessionStore
 from models.renderer import Renderer
 from tests.conversations import exchange, new_session
 from tests.fake_engine import FakeEngine
-from tests.faults import open_session, said
+from tests.faults import open_session, resume, said
 from tests.live import Live, serve_live
 from tests.redis_cluster import Cluster, run_cluster
+from tests.resumable import begin, cancel, follow, spoken
 
 HELLO = {"content": "Hello."}
 PNG = (
@@ -210,3 +211,17 @@ async def test_settings_of_all_nodes_are_checked(redis: Redis) -> None:
         await check_durability(redis, "always")
     with pytest.raises(DurabilityError, match="isn't for clusters"):
         await check_durability(redis, "replicated")
+
+
+@pytest.mark.anyio
+async def test_turns_are_followed_and_cancelled_on_all_nodes(running: Live) -> None:
+    sessions = [await open_session(running) for _ in range(6)]
+    turns = await asyncio.gather(*(begin(running, session) for session in sessions))
+    try:
+        told = await asyncio.gather(*(cancel(running, turn.path) for turn in turns))
+        assert [answer.json()["finish_reason"] for answer in told] == ["interrupted"] * 6
+        texts = await asyncio.gather(*(follow(running, turn) for turn in turns))
+        assert [spoken(text) for text in texts] == ["word0 word1 word2 "] * 6
+        assert {(await running.client.delete(session)).status_code for session in sessions} == {204}
+    finally:
+        resume(running)
