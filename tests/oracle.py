@@ -10,6 +10,10 @@ class RefusedError(Exception):
     """What is asked for can't be done, and changes nothing."""
 
 
+class UnclearError(Exception):
+    """Two copies of one message stand side by side: which of them is the newer nobody can tell."""
+
+
 @dataclass
 class Node:
     """A message. `age` orders siblings; copies have that of what they copy."""
@@ -18,6 +22,9 @@ class Node:
     role: str
     content: str
     age: int
+
+    def is_like(self, other: "Node") -> bool:
+        return (self.parent, self.role, self.content) == (other.parent, other.role, other.content)
 
 
 @dataclass
@@ -40,6 +47,9 @@ class Tree:
 
     def spoken(self) -> list[tuple[str, str]]:
         return [(self.nodes[number].role, self.nodes[number].content) for number in self.path(self.tip)]
+
+    def names(self, number: int) -> list[str]:
+        return sorted(name for name, marked in self.marks.items() if marked == number)
 
     def reply(self, said: str, texts: Sequence[str]) -> None:
         self._answer(self._add(self.tip, "user", said), "assistant", texts)
@@ -118,7 +128,10 @@ class Tree:
         if number in (active := self.path(self.tip)):
             return active[-1]
         while children := [child for child, node in enumerate(self.nodes) if node.parent == number]:
-            number = max(children, key=lambda child: self.nodes[child].age)
+            newest = max(self.nodes[child].age for child in children)
+            number, *others = [child for child in children if self.nodes[child].age == newest]
+            if others:
+                raise UnclearError
         return number
 
     def _followers(self, number: int) -> list[int]:

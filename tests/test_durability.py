@@ -56,14 +56,16 @@ async def test_redis_that_tells_no_settings_is_trusted(
     redis: Redis, redis_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
-    await redis.execute_command("ACL", "SETUSER", "guest", "on", ">secret", "~*", "+@all", "-config", "-command")
+    await redis.acl_setuser(
+        "guest", enabled=True, passwords=["+secret"], keys=["*"], categories=["+@all"], commands=["-config", "-command"]
+    )
     try:
         async with connect(f"{redis_url}?username=guest&password=secret") as guest:
             await check_durability(guest, "always")
             with pytest.raises(DurabilityError, match="can't be checked here"):
                 await check_durability(guest, "replicated")
     finally:
-        await redis.execute_command("ACL", "DELUSER", "guest")
+        await redis.acl_deluser("guest")
     assert "taken on trust" in caplog.text
 
 

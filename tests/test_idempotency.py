@@ -29,6 +29,13 @@ async def settled(redis: Redis) -> bool:
     return not [key for key in await redis.keys("oc:{operation:*") if await redis.hexists(key, "owner")]
 
 
+async def until_ms(redis: Redis, record: bytes | str) -> int:
+    """Until when the owner of a claim has it."""
+    until = await redis.hget(record, "until")
+    assert until
+    return int(until)
+
+
 @pytest.mark.anyio
 @both
 async def test_turn_sent_twice_is_taken_once(live: Live, stream: bool) -> None:
@@ -322,9 +329,9 @@ async def test_claim_of_a_long_turn_is_kept(two: tuple[Live, Live], redis: Redis
     first = asyncio.create_task(send(one, f"{session}/messages", HELLO))
     await one.engine.held.wait()
     [key] = await redis.keys("oc:{operation:*")
-    until_ms = int(await redis.hget(key, "until"))
+    before = await until_ms(redis, key)
     async with asyncio.timeout(10):
-        while int(await redis.hget(key, "until")) < until_ms + 1000:
+        while await until_ms(redis, key) < before + 1000:
             await asyncio.sleep(0.01)
     assert_error(await send(other, f"{session}/messages", HELLO), 409, code="idempotency_in_progress")
     resume(one)

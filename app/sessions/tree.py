@@ -58,7 +58,8 @@ class Swipes:
         for message in session.messages.values():
             self._children.setdefault(message.parent, []).append(message)
         for children in self._children.values():
-            children.sort(key=lambda message: message.created)
+            # Copies have the time of what they copy, and a hash no order.
+            children.sort(key=lambda message: (message.created, message.id))
 
     def of(self, message: Message) -> list[Message]:
         """The message and its siblings, the oldest first."""
