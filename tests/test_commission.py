@@ -9,7 +9,7 @@ from characters.profile import LABELS
 from models.renderer import Renderer
 from models.synthesis.commission import NothingMissing, from_card, from_persona, from_quotes
 from models.synthesis.form import ProfileTooLong
-from models.synthesis.profiles import build_profile_turns
+from models.synthesis.profile_prompt import build_profile_turns
 
 CONTEXT = 4096
 WRITTEN = dict.fromkeys(LABELS, "new")

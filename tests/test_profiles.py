@@ -19,7 +19,7 @@ from characters.profile import LABELS, SYNTHESIS_LENGTHS, longest_profile_bytes,
 from models.engine import TURN, Chunk, SamplingParams
 from models.renderer import Renderer, load_renderer
 from models.synthesis.form import ProfileTooLong
-from models.synthesis.profiles import build_profile_params, build_profile_turns, parse_profile
+from models.synthesis.profile_prompt import build_profile_params, build_profile_turns, parse_profile
 from tests.conftest import TINY
 from tests.fake_engine import FakeEngine
 from tests.live import Live, serve_live

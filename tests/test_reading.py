@@ -11,7 +11,7 @@ from characters.profile import SYNTHESIS_LENGTHS
 from models.renderer import Renderer
 from models.synthesis.form import ProfileTooLong
 from models.synthesis.manuscript import Manuscript, fold_text
-from models.synthesis.profiles import SYSTEM
+from models.synthesis.profile_prompt import SYSTEM
 from models.synthesis.reading import LEAST_PIECE_TOKENS, NameMissing, Reading
 
 CONTEXT = 4096

@@ -8,12 +8,12 @@ import pytest
 from characters.profile import SYNTHESIS_LENGTHS
 from models.evaluation.episodes import FIELDS, build_episodes
 from models.evaluation.marks import recalls
-from models.synthesis import dialogues, personas
+from models.synthesis import personas, smalltalk
 from models.synthesis.cast import imagine_character
 from models.synthesis.grammar import choose_branches, fix_articles, load_grammar, split_lines
 from models.synthesis.names import NameForge, is_held_out
 from models.synthesis.portraits import imagine_portrait
-from models.synthesis.profiles import parse_profile, render_profile
+from models.synthesis.profile_prompt import parse_profile, render_profile
 from models.synthesis.replies import Speaker
 from models.synthesis.talk import Talk
 from models.synthesis.values import inflect
@@ -26,7 +26,7 @@ def write(folder: str, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """What the two command lines write."""
     base = tmp_path_factory.mktemp(folder)
     personas.main(["--count", "30", "--seed", "5", "--out", str(base / "personas.jsonl")])
-    dialogues.main([str(base / "personas.jsonl"), "--seed", "5", "--out", str(base / "dialogues.jsonl")])
+    smalltalk.main([str(base / "personas.jsonl"), "--seed", "5", "--out", str(base / "dialogues.jsonl")])
     return (base / "dialogues.jsonl").read_bytes()
 
 
@@ -152,7 +152,7 @@ def test_marks_of_person_agree() -> None:
 def test_lines_are_filled_completely() -> None:
     for seed in range(150):
         random = Random(seed)
-        talk = dialogues.hold_talk(imagine_character(random), random)
+        talk = smalltalk.hold_talk(imagine_character(random), random)
         for _, text in talk.messages:
             assert not any(sign in text for sign in "{}[]|"), text
     assert choose_branches(Random(0), "(a|a)b") == "ab"

@@ -16,9 +16,9 @@ from transformers import AutoModelForCausalLM
 from models.prompt import Insertion, build_prompt
 from models.renderer import Llama3Renderer, Renderer, Turn, load_renderer
 from models.sections import build_head
-from models.synthesis.dialogues import build_rows
 from models.synthesis.personas import imagine_characters
-from models.synthesis.profiles import build_profile_turns
+from models.synthesis.profile_prompt import build_profile_turns
+from models.synthesis.smalltalk import build_rows
 from models.training import sft
 from models.training.batches import IGNORED, CopyingBatches, RowBatches
 from models.training.network import build_network, load_network, save_network

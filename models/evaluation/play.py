@@ -10,7 +10,7 @@ from models.prompt import build_prompt
 from models.renderer import Turn
 from models.scene import Scene
 from models.sections import build_head, build_insertions
-from models.synthesis.profiles import build_profile_params, build_profile_turns
+from models.synthesis.profile_prompt import build_profile_params, build_profile_turns
 
 _REPLY_TOKENS = 200
 # Enough to keep a small engine busy.

@@ -22,7 +22,7 @@ from models.engine import Engine
 from models.evaluation.episodes import build_episodes, build_personas
 from models.evaluation.marks import contains_phrase, leaks_markup, recalls, share
 from models.evaluation.play import Reply, play_episodes, write_profiles
-from models.synthesis.profiles import parse_profile
+from models.synthesis.profile_prompt import parse_profile
 from models.synthesis.voices import load_voices
 
 SERVING_TEMPERATURE = 0.7

@@ -8,7 +8,7 @@ from characters.profile import SYNTHESIS_LENGTHS, Profile, one_line
 
 from models.renderer import Renderer, Turn
 from models.synthesis.form import ALPHABETS, BOUNDS, Form, alphabets_for, fit_form
-from models.synthesis.profiles import build_profile_turns
+from models.synthesis.profile_prompt import build_profile_turns
 
 Written = dict[str, str]
 

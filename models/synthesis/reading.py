@@ -12,7 +12,7 @@ from characters.profile import MAX_NAME, SYNTHESIS_LENGTHS, Profile, one_line
 from models.renderer import Renderer, Turn
 from models.synthesis.form import BOUNDS, alphabets_for, fit_form
 from models.synthesis.manuscript import Manuscript
-from models.synthesis.profiles import build_profile_turns
+from models.synthesis.profile_prompt import build_profile_turns
 
 # Of a longer piece a model takes up too little.
 MOST_PIECE_TOKENS = 4096

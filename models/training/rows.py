@@ -14,7 +14,7 @@ from characters.profile import Profile
 from models.renderer import Renderer, Turn
 from models.scene import Scene, UserPersona
 from models.sections import build_head, head_messages
-from models.synthesis.profiles import SYSTEM, build_profile_turns, render_profile
+from models.synthesis.profile_prompt import SYSTEM, build_profile_turns, render_profile
 
 Ids = npt.NDArray[np.int32]
 

@@ -1,7 +1,7 @@
 """Supervised fine-tuning from a recipe: `python -m models.training.sft models/recipes/tiny.yaml`.
 
 Learns a vocabulary from the data and builds the network, or loads a base; runs the phases and writes a model folder
-with the course of the loss beside it. Data is written first, by `python -m models.synthesis.personas` and `…dialogues`.
+with the course of the loss beside it. Data is written first, by `python -m models.synthesis.personas` and `…smalltalk`.
 """
 
 import argparse

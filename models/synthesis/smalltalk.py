@@ -1,5 +1,5 @@
-"""Write dialogues with characters, one JSON object a line, and the profile task among them:
-`python -m models.synthesis.dialogues build/personas.jsonl --out build/dialogues.jsonl`.
+"""The dialogues of the embedded model, one JSON object a line, and the profile task among them:
+`python -m models.synthesis.smalltalk build/personas.jsonl --out build/dialogues.jsonl`.
 
 A row is either `{card, user, messages, tail?, extra?}` or `{persona, profile}`. The same file of characters and the
 same seed give the same rows.
