@@ -1,0 +1,1 @@
+"""Chats in files: what other programs keep of a conversation, read and written."""
