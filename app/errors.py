@@ -9,6 +9,7 @@ ApiError                    500  server_error
 ├── ConflictError           409  conflict_error, not to be retried as it is
 │   ├── SessionBusyError         code session_busy
 │   ├── TurnCancelledError       code turn_cancelled
+│   ├── VoiceError               code adapter_not_found, adapter_broken, adapters_off
 │   ├── IdempotencyBusyError     code idempotency_in_progress, Retry-After
 │   └── IdempotencyLostError     code idempotency_result_too_large
 ├── IdempotencyMismatchError
@@ -103,6 +104,10 @@ class SessionBusyError(ConflictError):
 
 class TurnCancelledError(ConflictError):
     code = "turn_cancelled"
+
+
+class VoiceError(ConflictError):
+    code = "adapter_broken"
 
 
 class IdempotencyBusyError(ConflictError):

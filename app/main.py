@@ -25,8 +25,10 @@ from app.sessions.queue import Queue
 from app.sessions.running import Running
 from app.sessions.shelf import Shelf
 from app.sessions.turns import Turns
+from app.sessions.voices import Voices
 from app.sessions.warming import Warming
 from app.settings import Settings
+from app.store.adapters import AdapterStore
 from app.store.characters import CharacterStore
 from app.store.connection import connect, redis_errors
 from app.store.durability import check_durability
@@ -35,6 +37,7 @@ from app.store.idempotency import Claims
 from app.store.lorebooks import LorebookStore
 from app.store.memories import MemoryStore
 from app.store.personas import PersonaStore
+from app.store.scratch import scratch_folder
 from app.store.sessions import SessionStore
 from app.store.stops import Stops
 from app.store.streams import StreamStore
@@ -68,7 +71,18 @@ async def open_engine(settings: Settings) -> Engine:
         gpu_memory_utilization=settings.gpu_memory_utilization,
         load_format=settings.load_format,
         cpu_kv_cache_gib=settings.cpu_kv_cache_gib,
+        max_lora_rank=settings.max_lora_rank if settings.adapters_dir else None,
+        max_loras=settings.max_loras,
+        max_cpu_loras=settings.max_cpu_loras,
     )
+
+
+def open_adapters(settings: Settings, engine: Engine, stack: AsyncExitStack) -> AdapterStore | None:
+    """The adapters that characters can speak with, for as long as `stack` is open; None where there are none."""
+    if settings.adapters_dir is None or engine.frame is None:
+        return None
+    copies = stack.enter_context(scratch_folder(settings.data_dir.resolve() / "adapters"))
+    return AdapterStore(settings.adapters_dir.resolve(), copies, engine.frame)
 
 
 async def open_embedder(settings: Settings) -> Embedder | None:
@@ -129,6 +143,7 @@ def create_app(settings: Settings, open_engine: OpenEngine = open_engine) -> Fas
             await store.plant(load_library())
             logger.info("loading the model %s (half a minute for the tiny one, minutes for 8B)", settings.model)
             engine = await open_engine(settings)
+            voices = Voices(engine, open_adapters(settings, engine, stack))
             stack.push_async_callback(engine.close)
             sessions = SessionStore(redis, settings.lease_s, settings.durability)
             stops, streams = Stops(redis), StreamStore(redis, settings.resume_s)
@@ -146,7 +161,7 @@ def create_app(settings: Settings, open_engine: OpenEngine = open_engine) -> Fas
             afterwards = Afterwards(
                 engine.renderer,
                 sessions,
-                Warming(engine, running, app.state.metrics, below=settings.prewarm_below),
+                Warming(engine, running, app.state.metrics, voices, below=settings.prewarm_below),
                 max_model_len=engine.max_model_len,
                 remember=memory.remember,
             )
@@ -161,6 +176,7 @@ def create_app(settings: Settings, open_engine: OpenEngine = open_engine) -> Fas
                 shelf=Shelf(lorebooks, personas),
                 afterwards=afterwards,
                 queue=Queue(sessions, running, settings.queue_s),
+                voices=voices,
                 memory=memory,
                 reply_tokens=settings.reply_tokens,
             )

@@ -36,6 +36,12 @@ class Settings(BaseSettings):
     stream_interval: int | None = Field(None, ge=1, le=64)
     """Tokens a frame; None: one, and two or four when many streams run."""
     cpu_kv_cache_gib: int = Field(1, ge=1)
+    adapters_dir: Path | None = None
+    """Each folder in it is a LoRA that characters can speak with; None: there are none, which saves memory."""
+    max_loras: int = Field(4, ge=1, le=256)
+    """How many adapters go in one batch, and `max_cpu_loras` how many are kept in memory."""
+    max_cpu_loras: int = Field(16, ge=1)
+    max_lora_rank: Literal[1, 8, 16, 32, 64, 128, 256, 320, 512] = 64
 
     temperature: float = Field(0.7, ge=0, le=2)
     reply_tokens: int = Field(512, ge=1)
@@ -89,6 +95,18 @@ class Settings(BaseSettings):
             )
         return url
 
+    @field_validator("adapters_dir")
+    @classmethod
+    def _is_folder(cls, folder: Path | None) -> Path | None:
+        if folder is not None and not folder.is_dir():
+            raise ValueError(f"there is no folder {folder}: make it, and put one folder for each adapter into it")
+        return folder
+
+    @field_validator("max_lora_rank", mode="before")
+    @classmethod
+    def _number(cls, value: object) -> object:
+        return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
+
     @field_validator("embeddings")
     @classmethod
     def _known_embeddings(cls, value: str) -> str:
@@ -114,6 +132,15 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"refusing to listen on {self.host} without API keys: set OPENCHARACTER_API_KEYS to a comma-separated "
                 "list (`python -m app keys` makes one), or OPENCHARACTER_HOST=127.0.0.1"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _batch_fits_into_memory(self) -> Self:
+        if self.max_cpu_loras < self.max_loras:
+            raise ValueError(
+                f"OPENCHARACTER_MAX_CPU_LORAS is {self.max_cpu_loras}, fewer than the {self.max_loras} of "
+                "OPENCHARACTER_MAX_LORAS"
             )
         return self
 

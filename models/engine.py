@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from models.renderer import Renderer
@@ -22,6 +23,26 @@ class EngineDeadError(EngineError):
 
 class InvalidRequest(ValueError):
     """The engine refuses these parameters; the message says which and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """A LoRA to generate with. Others have other names; what lies in the folder `path` is never changed."""
+
+    name: str
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What an adapter must fit: the shape (out, in) of each module of a layer by its name, the layers, the rank.
+
+    It is read from the model's configuration, and holds the modules that can be adapted.
+    """
+
+    modules: Mapping[str, tuple[int, int]]
+    layers: int
+    most_rank: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +110,7 @@ class Engine(Protocol):
 
     `generate` yields until every choice has a finish reason. Closing the generator, or cancelling its task, aborts the
     request in the engine. It raises InvalidRequest before the first chunk, EngineError or EngineDeadError at any time.
+    An `adapter` is one that was loaded, None the model as it is.
     """
 
     model: str
@@ -97,6 +119,8 @@ class Engine(Protocol):
     """What clients call it."""
     max_model_len: int
     renderer: Renderer
+    frame: Frame | None
+    """None where the engine takes no adapters."""
 
     def generate(
         self,
@@ -106,13 +130,27 @@ class Engine(Protocol):
         request_id: str,
         cache_salt: str | None = None,
         priority: int = TURN,
+        adapter: Adapter | None = None,
     ) -> AsyncGenerator[Chunk]:
         """Stream the reply to a prompt. `cache_salt` keeps one tenant's prefix cache from being seen by another.
 
         Requests that wait are begun by their `priority`, lower ones first; an engine that can't do it goes by time.
         """
 
-    async def prefill(self, prompt_token_ids: list[int], *, request_id: str, cache_salt: str | None = None) -> int:
+    async def load(self, adapter: Adapter) -> None:
+        """Make an adapter ready; one that was loaded already is left alone.
+
+        It was checked against `frame`. Raises EngineError where the engine can't use it all the same.
+        """
+
+    async def prefill(
+        self,
+        prompt_token_ids: list[int],
+        *,
+        request_id: str,
+        cache_salt: str | None = None,
+        adapter: Adapter | None = None,
+    ) -> int:
         """Read a prompt into the cache, when no turn waits. Returns how many of its tokens weren't there already.
 
         Cancelled, it is aborted. Raises as `generate` does.

@@ -14,17 +14,21 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from functools import cache, partial
 from hashlib import sha256
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from models.adapters import build_frame
 from models.engine import (
     BACKGROUND,
     TURN,
+    Adapter,
     Chunk,
     Constraint,
     EngineDeadError,
     EngineError,
     FinishReason,
+    Frame,
     InvalidRequest,
     SamplingParams,
     TokenLogprob,
@@ -35,6 +39,7 @@ from models.trials import NoPlaceError, Trials
 
 if TYPE_CHECKING:
     import vllm
+    from vllm.lora.request import LoRARequest
     from vllm.outputs import CompletionOutput
     from vllm.v1.engine.async_llm import AsyncLLM
     from vllm.v1.structured_output.backend_xgrammar import XgrammarBackend
@@ -53,6 +58,8 @@ UNFIT = "the engine can't follow this constraint: simplify the schema or the reg
 # A loop: so few tokens, so many times in a row. Nobody laughs for longer.
 LOOP_TOKENS, LOOP_TIMES = 8, 16
 UNHEARD = SamplingParams(max_tokens=1, temperature=0.0)
+# vLLM's own adapters, with which it warms up, have the numbers from 1 on.
+FIRST_LORA_ID = 1 << 20
 # How vLLM ends a request that its engine gave up.
 _FAILURES = ("abort", "error")
 
@@ -71,12 +78,23 @@ class EngineOptions:
     load_format: str = "auto"
     enforce_eager: bool | None = None
     cpu_kv_cache_gib: int = 1
+    max_lora_rank: int | None = None
+    """None takes no adapters, which costs nothing; vLLM knows few ranks."""
+    max_loras: int = 4
+    max_cpu_loras: int = 16
 
 
 class VllmEngine:
     """See `models.engine.Engine`. Made by `open_vllm_engine`, inside a running event loop."""
 
-    def __init__(self, llm: "AsyncLLM", sampling: "_Sampling", options: EngineOptions, renderer: Renderer) -> None:
+    def __init__(
+        self,
+        llm: "AsyncLLM",
+        sampling: "_Sampling",
+        options: EngineOptions,
+        renderer: Renderer,
+        frame: Frame | None = None,
+    ) -> None:
         self.model = options.model
         self.model_id = options.model_id or Path(options.model).name
         self.renderer = renderer
@@ -84,6 +102,9 @@ class VllmEngine:
         self._llm = llm
         self._sampling = sampling
         self._grammars = _Grammars(llm)
+        self.frame = frame
+        self._lora_ids = count(FIRST_LORA_ID)
+        self._loras: dict[str, LoRARequest] = {}
 
     async def generate(
         self,
@@ -93,13 +114,15 @@ class VllmEngine:
         request_id: str,
         cache_salt: str | None = None,
         priority: int = TURN,
+        adapter: Adapter | None = None,
     ) -> AsyncGenerator[Chunk]:
+        lora = self._loras[adapter.name] if adapter else None
         prompt = self._sampling.prompt(prompt_token_ids, cache_salt)
         try:
             vllm_params = self._sampling.params(params)
             if params.constraint is not None:
-                prompt = await self._grammars.check(params.constraint, request_id, prompt, vllm_params, priority)
-            stream = self._llm.generate(prompt, vllm_params, request_id, priority=priority)
+                prompt = await self._grammars.check(params.constraint, request_id, prompt, vllm_params, priority, lora)
+            stream = self._llm.generate(prompt, vllm_params, request_id, lora_request=lora, priority=priority)
             try:
                 async for output in stream:
                     cached = output.num_cached_tokens or 0
@@ -116,10 +139,37 @@ class VllmEngine:
         except self._sampling.server_errors as error:
             raise EngineError("the inference engine failed on this request") from error
 
-    async def prefill(self, prompt_token_ids: list[int], *, request_id: str, cache_salt: str | None = None) -> int:
+    async def load(self, adapter: Adapter) -> None:
+        if adapter.name in self._loras:
+            return
+        request = self._sampling.lora(adapter.name, next(self._lora_ids), str(adapter.path))
+        try:
+            await self._llm.add_lora(request)
+        except self._sampling.dead_error as error:
+            raise EngineDeadError("the inference engine has died") from error
+        except Exception as error:  # vLLM raises whatever its worker met
+            logger.warning("the adapter %s couldn't be loaded: %s", adapter.name, error)
+            raise EngineError("the engine couldn't load it; the server's log says why") from error
+        # Whoever loaded it at the same time has its number by now.
+        self._loras.setdefault(adapter.name, request)
+        logger.info("loaded the adapter %s", adapter.name)
+
+    async def prefill(
+        self,
+        prompt_token_ids: list[int],
+        *,
+        request_id: str,
+        cache_salt: str | None = None,
+        adapter: Adapter | None = None,
+    ) -> int:
         # vLLM has no request without a reply: one token, of which nothing is kept.
         chunks = self.generate(
-            prompt_token_ids, UNHEARD, request_id=request_id, cache_salt=cache_salt, priority=BACKGROUND
+            prompt_token_ids,
+            UNHEARD,
+            request_id=request_id,
+            cache_salt=cache_salt,
+            priority=BACKGROUND,
+            adapter=adapter,
         )
         async with aclosing(chunks):
             cached = [chunk.cached_tokens async for chunk in chunks]
@@ -143,6 +193,7 @@ class _Sampling:
         from vllm import SamplingParams as VllmSamplingParams
         from vllm import exceptions
         from vllm.inputs import tokens_input
+        from vllm.lora.request import LoRARequest
         from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
         from vllm.v1.engine.exceptions import EngineDeadError as VllmEngineDeadError
         from vllm.v1.engine.exceptions import EngineGenerateError
@@ -150,6 +201,7 @@ class _Sampling:
         self._stop_token_ids = list(renderer.stop_token_ids)
         self._no_control_characters = dict.fromkeys(_control_characters(renderer), -100.0)
         self._params = VllmSamplingParams
+        self.lora: Callable[[str, int, str], LoRARequest] = LoRARequest
         self._takes_interval = "stream_interval" in VllmSamplingParams.__struct_fields__
         self._loop = self._build_loop()
         self._delta = RequestOutputKind.DELTA
@@ -234,7 +286,13 @@ class _Grammars:
         self._known: dict[bytes, None] = {}
 
     async def check(
-        self, constraint: Constraint, request_id: str, prompt: Any, params: "vllm.SamplingParams", priority: int
+        self,
+        constraint: Constraint,
+        request_id: str,
+        prompt: Any,
+        params: "vllm.SamplingParams",
+        priority: int,
+        lora: "LoRARequest | None",
     ) -> Any:
         """The request in vLLM's terms, whose constraint is known to compile in COMPILE_S. Raises InvalidRequest.
 
@@ -242,7 +300,7 @@ class _Grammars:
         """
         tasks = await self._llm.get_supported_tasks()
         process = self._llm.input_processor.process_inputs
-        prepare = partial(process, request_id, prompt, params, tasks, priority=priority)
+        prepare = partial(process, request_id, prompt, params, tasks, lora_request=lora, priority=priority)
         key = sha256(repr(constraint).encode()).digest()
         if key in self._known:
             return await asyncio.to_thread(prepare)
@@ -316,6 +374,7 @@ async def open_vllm_engine(model: str, **options: Any) -> VllmEngine:  # the fie
         renderer = await asyncio.to_thread(load_renderer, model)
     except (OSError, ValueError) as error:  # a wrong id, no network, a folder that holds no model
         raise EngineError(f"the model {model} can't be read: {error}") from error
+    frame = await asyncio.to_thread(_read_frame, model, chosen.max_lora_rank) if chosen.max_lora_rank else None
     _set_environment(chosen)
     try:
         from vllm import __version__
@@ -355,6 +414,7 @@ async def open_vllm_engine(model: str, **options: Any) -> VllmEngine:  # the fie
         "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
         # Stop ids and defaults are ours: a model's generation_config must not change what a request asked for.
         "generation_config": "vllm",
+        **(_lora_arguments(chosen) if frame else {}),
     }
     try:
         chosen_arguments = AsyncEngineArgs(**{key: value for key, value in arguments.items() if value is not None})
@@ -363,7 +423,26 @@ async def open_vllm_engine(model: str, **options: Any) -> VllmEngine:  # the fie
             llm = AsyncLLM.from_engine_args(chosen_arguments, usage_context=UsageContext.OPENAI_API_SERVER)
     except Exception as error:  # vLLM raises whatever its child process met
         raise EngineError(f"the model {model} could not be loaded: {error}") from error
-    return VllmEngine(llm, _Sampling(renderer), chosen, renderer)
+    return VllmEngine(llm, _Sampling(renderer), chosen, renderer, frame)
+
+
+def _read_frame(model: str, most_rank: int) -> Frame:
+    """What adapters of the model must fit. Raises EngineError."""
+    from transformers import AutoConfig
+
+    try:
+        return build_frame(AutoConfig.from_pretrained(model).to_dict(), most_rank)
+    except (OSError, ValueError) as error:
+        raise EngineError(f"the model {model} can't be served with adapters: {error}") from error
+
+
+def _lora_arguments(options: EngineOptions) -> dict[str, Any]:
+    return {
+        "enable_lora": True,
+        "max_lora_rank": options.max_lora_rank,
+        "max_loras": options.max_loras,
+        "max_cpu_loras": options.max_cpu_loras,
+    }
 
 
 def _set_environment(options: EngineOptions) -> None:

@@ -14,7 +14,8 @@ from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 
-from models.engine import TURN, Chunk, EngineDeadError, SamplingParams
+from models.adapters import build_frame
+from models.engine import TURN, Adapter, Chunk, EngineDeadError, EngineError, SamplingParams
 from models.renderer import Renderer, load_renderer
 
 # Characters of a reply in `says` that a chunk holds.
@@ -51,8 +52,13 @@ class FakeEngine:
         self.script = script or Script()
         self.go = asyncio.Event()
         self.held = asyncio.Event()
+        self.frame = build_frame(json.loads((TINY / "config.json").read_bytes()), 16)
+        self.loaded: list[Adapter] = []
+        self.refuses = ""
+        self.voices: list[Adapter | None] = []
         self.prompts: list[list[int]] = []
         self.prefilled: list[list[int]] = []
+        self.prefilled_by: list[Adapter | None] = []
         self.prefilling: list[list[int]] = []
         self.params: list[SamplingParams] = []
         self.replies = 0
@@ -68,8 +74,11 @@ class FakeEngine:
         request_id: str,
         cache_salt: str | None = None,
         priority: int = TURN,
+        adapter: Adapter | None = None,
     ) -> AsyncGenerator[Chunk]:
         script = self.script
+        assert adapter is None or adapter in self.loaded
+        self.voices.append(adapter)
         self.prompts.append(prompt_token_ids)
         self.params.append(params)
         self.running.add(request_id)
@@ -89,12 +98,27 @@ class FakeEngine:
             if not finished:
                 self.aborted.append(request_id)
 
-    async def prefill(self, prompt_token_ids: list[int], *, request_id: str, cache_salt: str | None = None) -> int:
+    async def load(self, adapter: Adapter) -> None:
+        """Refuses adapters whose names begin with `refuses`."""
+        if self.refuses and adapter.name.startswith(self.refuses):
+            raise EngineError("the engine couldn't load it")
+        self.loaded.append(adapter)
+
+    async def prefill(
+        self,
+        prompt_token_ids: list[int],
+        *,
+        request_id: str,
+        cache_salt: str | None = None,
+        adapter: Adapter | None = None,
+    ) -> int:
+        assert adapter is None or adapter in self.loaded
         self.prefilling.append(prompt_token_ids)
         try:
             if self.script.hold_prefills:
                 await self.go.wait()
             self.prefilled.append(prompt_token_ids)
+            self.prefilled_by.append(adapter)
         finally:
             self.prefilling.remove(prompt_token_ids)
         return len(prompt_token_ids)

@@ -183,7 +183,14 @@ async def test_engine_that_fails_to_read_ahead_answers_all_the_same(
     renderer: Renderer, redis: Redis, redis_url: str
 ) -> None:
     class Failing(FakeEngine):
-        async def prefill(self, prompt_token_ids: list[int], *, request_id: str, cache_salt: str | None = None) -> int:
+        async def prefill(
+            self,
+            prompt_token_ids: list[int],
+            *,
+            request_id: str,
+            cache_salt: str | None = None,
+            adapter: Adapter | None = None,
+        ) -> int:
             raise EngineError("no room")
 
     async with serve_live(Failing(renderer), redis_url) as live:

@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from transformers import AutoTokenizer
 
 from characters.profile import LABELS, SYNTHESIS_LENGTHS, longest_profile_bytes, one_line, profile_json_schema
-from models.engine import TURN, Chunk, SamplingParams
+from models.engine import TURN, Adapter, Chunk, SamplingParams
 from models.renderer import Renderer, load_renderer
 from models.synthesis.form import ProfileTooLong
 from models.synthesis.profile_prompt import build_profile_params, build_profile_turns, parse_profile
@@ -132,6 +132,7 @@ class Author(FakeEngine):
         request_id: str,
         cache_salt: str | None = None,
         priority: int = TURN,
+        adapter: Adapter | None = None,
     ) -> AsyncGenerator[Chunk]:
         self.asked = params
         yield Chunk(0, self.reply, self.renderer.encode(self.reply), "stop")

@@ -8,7 +8,7 @@ import anyio
 import pytest
 from redis.asyncio import Redis
 
-from models.engine import TURN, Chunk, EngineError, SamplingParams
+from models.engine import TURN, Adapter, Chunk, EngineError, SamplingParams
 from models.renderer import Renderer
 from tests.fake_engine import FakeEngine
 from tests.live import PATIENCE_S, Live, serve_live
@@ -37,6 +37,7 @@ class Pausing(FakeEngine):
         request_id: str,
         cache_salt: str | None = None,
         priority: int = TURN,
+        adapter: Adapter | None = None,
     ) -> AsyncGenerator[Chunk]:
         self.script.hold_after = 2 if self.prompts else None
         async with aclosing(super().generate(prompt_token_ids, params, request_id=request_id)) as chunks:

@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 
 from app.api import ops, personas
-from app.api.characters import exports, imports, inspector, pictures
+from app.api.characters import adapters, exports, imports, inspector, pictures
 from app.api.characters import routes as characters
 from app.api.chat import openai
 from app.api.lorebooks import routes as lorebooks
@@ -21,6 +21,7 @@ def all_routers() -> list[APIRouter]:
         imports.router,
         exports.router,
         inspector.router,
+        adapters.router,
         lorebooks.router,
         personas.router,
         opening.router,

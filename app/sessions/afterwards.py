@@ -15,6 +15,7 @@ import anyio.to_thread
 
 from app.sessions.pause import Pause
 from app.sessions.session import Cut, Message, Session
+from app.sessions.voices import next_voice
 from app.sessions.warming import Warming
 from app.sessions.window import find_start, recap_of, told_until
 from app.store.sessions import SessionStore
@@ -75,7 +76,7 @@ class Afterwards:
 
     def opened(self, session: Session) -> None:
         """A session was opened: its head is read, unless it was lately."""
-        if self._warming.has_room() and not self._warming.note(session.head):
+        if self._warming.has_room() and not self._note(session):
             self._start(session.id, partial(self._warm, session, pause_s=0.0))
 
     def changed(self, session: Session) -> None:
@@ -84,7 +85,7 @@ class Afterwards:
 
     def committed(self, before: Session, session: Session, spent: Spent) -> None:
         """A turn was committed, `before` it the session was that one."""
-        self._warming.note(session.head)
+        self._note(session)
         self._start(session.id, partial(self._follow, before, session, spent))
 
     def overtake(self, session_id: str) -> None:
@@ -191,9 +192,17 @@ class Afterwards:
         with pause.reading():
             await anyio.sleep(pause_s)
             history = session.shared(session.branch())
+            voice = next_voice(session, history)
+            # Another voice couldn't use what this one has read.
+            if voice is None:
+                return
             turns = session.as_turns(history[find_start(session, history) :], self._renderer.encode)
             head = self._told(session.head, recap_of(session, history))
-            await self._warming.warm(build_prefix(self._renderer, head, turns))
+            await self._warming.warm(build_prefix(self._renderer, head, turns), voice)
+
+    def _note(self, session: Session) -> bool:
+        """Note that the session's head is read. Returns whether it was lately, by the same voice."""
+        return self._warming.note(session.head, next_voice(session, session.branch()) or "")
 
     def _told(self, head: Sequence[Turn], recap: str) -> list[Turn]:
         return [*head, *build_recap(self._renderer.encode, recap)]

@@ -22,7 +22,7 @@ from app.sessions.beginning import NO_WORDS, Beginning
 from app.sessions.plans import Plan
 from app.sessions.receipts import Receipt
 from app.sessions.session import FinishReason, Message, Session, new_id
-from models.engine import Chunk, EngineDeadError, EngineError, InvalidRequest, SamplingParams, TokenLogprob
+from models.engine import Adapter, Chunk, EngineDeadError, EngineError, InvalidRequest, SamplingParams, TokenLogprob
 
 if TYPE_CHECKING:
     from app.sessions.turns import Turns
@@ -94,6 +94,7 @@ class RunningTurn:
         write: SessionWrite | None = None,
         *,
         beginning: Beginning = NO_WORDS,
+        adapter: Adapter | None = None,
     ) -> None:
         self.id = new_id("chatcmpl")
         self.choices = [Choice() for _ in range(params.n)]
@@ -111,6 +112,7 @@ class RunningTurn:
         self._started = started
         self._first: float | None = None
         self._beginning = beginning
+        self._adapter = adapter
         self.stopped = False
         # Who streams it, while it does; how often others had cancelled that task, and whether `stop` has.
         self._task: asyncio.Task[Any] | None = None
@@ -141,7 +143,7 @@ class RunningTurn:
         last = 0.0
         if self.stopped:
             return
-        chunks = self._turns.engine.generate(self._prompt, self._params, request_id=self.id)
+        chunks = self._turns.engine.generate(self._prompt, self._params, request_id=self.id, adapter=self._adapter)
         if self._beginning.text:
             chunks = self._beginning.lead(chunks)
         try:

@@ -42,6 +42,7 @@ from app.sessions.shelf import Shelf
 from app.sessions.terms import Terms
 from app.sessions.tree import Change, check_room
 from app.sessions.turn import Choice, RunningTurn, SessionWrite
+from app.sessions.voices import Voices, read_voice, turn_voice
 from app.sessions.window import cut_by, find_start, planned_cut, recap_of
 from app.store.characters import CharacterStore
 from app.store.sessions import SessionStore
@@ -73,6 +74,7 @@ class Turns:
         shelf: Shelf,
         afterwards: Afterwards,
         queue: Queue,
+        voices: Voices,
         memory: Memory | None = None,
         reply_tokens: int,
     ) -> None:
@@ -94,6 +96,7 @@ class Turns:
         self.running = running
         self.afterwards = afterwards
         self.queue = queue
+        self.voices = voices
         self._reply_tokens = min(reply_tokens, engine.max_model_len // 4)
         self._stop_ids = frozenset(engine.renderer.stop_token_ids)
         # A schema of ten thousand parts is seconds of Python, so they take turns beside the event loop.
@@ -199,6 +202,7 @@ class Turns:
         """
         started = time.perf_counter()
         self._admit()
+        adapter = await self.voices.find(read_voice(scene.card))
         renderer = self.renderer
         said = [(line.role, line.text) for line in lines]
         # A transcript has no name: its first line and its length decide what chance says, in its head the line alone.
@@ -222,7 +226,9 @@ class Turns:
             lines, params = [*lines, Line("assistant", words.text)], _going_on(params)
         build = partial(build_transcript_prompt, renderer, head, lines, inserted=inserted, known=known)
         prompt, params = self._build(build, params)
-        return RunningTurn(self, prompt.token_ids, params, "chat.completions", started, beginning=words)
+        return RunningTurn(
+            self, prompt.token_ids, params, "chat.completions", started, beginning=words, adapter=adapter
+        )
 
     def check_length(self, *texts: str) -> None:
         """Raise ContextLengthError for texts that no prompt could hold, before a second is spent on their tokens."""
@@ -311,6 +317,7 @@ class Turns:
         try:
             async with self._taken(session_id, terms) as (session, turn_id):
                 plan = await self.direction.cast(session, make_plan(session))
+                adapter = await self.voices.find(turn_voice(session, plan.role, plan.speaker))
                 params = replace(
                     params,
                     max_tokens=params.max_tokens or self._reply_tokens,
@@ -327,7 +334,9 @@ class Turns:
         state = build_state(setup.told.state, setup.scene.context)
         ids = [new_id("msg") for _ in range(params.n)]
         write = SessionWrite(cut, turn_id, setup.plan, window, ids, state, operation=current_operation())
-        return RunningTurn(self, prompt.token_ids, params, endpoint, started, write, beginning=setup.beginning)
+        return RunningTurn(
+            self, prompt.token_ids, params, endpoint, started, write, beginning=setup.beginning, adapter=adapter
+        )
 
     async def _settle(
         self, session: Session, plan: Plan, params: SamplingParams

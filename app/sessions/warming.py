@@ -10,9 +10,11 @@ from itertools import chain
 
 import anyio
 
+from app.errors import ApiError
 from app.metrics import Metrics
 from app.sessions.running import Running
 from app.sessions.session import new_id
+from app.sessions.voices import Voices
 from models.engine import Engine, EngineError, InvalidRequest
 from models.renderer import Turn
 
@@ -27,8 +29,9 @@ WARM_S, MOST_HEADS = 300.0, 1024
 class Warming:
     """Warms one engine while fewer than `below` turns run."""
 
-    def __init__(self, engine: Engine, running: Running, metrics: Metrics, *, below: int) -> None:
+    def __init__(self, engine: Engine, running: Running, metrics: Metrics, voices: Voices, *, below: int) -> None:
         self._engine = engine
+        self._voices = voices
         self._running = running
         self._metrics = metrics
         self._below = below
@@ -42,33 +45,37 @@ class Warming:
         self._metrics.prewarms.labels("busy").inc()
         return False
 
-    async def warm(self, token_ids: list[int]) -> None:
-        """Read a prompt's beginning, or drop it under load. Cancelled, it leaves the engine to who comes."""
+    async def warm(self, token_ids: list[int], voice: str = "") -> None:
+        """Read a prompt's beginning as `voice` reads it, or drop it under load.
+
+        Cancelled, it leaves the engine to who comes.
+        """
         async with self._places:
             if not self.has_room():
                 return
             outcome = "overtaken"
             try:
-                outcome = await self._prefill(token_ids)
+                outcome = await self._prefill(token_ids, voice)
             finally:
                 self._metrics.prewarms.labels(outcome).inc()
 
-    async def _prefill(self, token_ids: list[int]) -> str:
+    async def _prefill(self, token_ids: list[int], voice: str) -> str:
         if len(token_ids) >= self._engine.max_model_len:
             return "too_long"
         try:
-            computed = await self._engine.prefill(token_ids, request_id=new_id("prewarm"))
-        except (EngineError, InvalidRequest) as error:
+            adapter = await self._voices.find(voice)
+            computed = await self._engine.prefill(token_ids, request_id=new_id("prewarm"), adapter=adapter)
+        except (ApiError, EngineError, InvalidRequest) as error:
             logger.warning("a prompt wasn't read ahead of its turn: %s", error)
             return "failed"
         self._metrics.prewarmed_tokens.inc(computed)
         logger.debug("read %d tokens ahead, %d of them anew", len(token_ids), computed)
         return "done"
 
-    def note(self, head: Sequence[Turn]) -> bool:
-        """Note that a prompt with this head is read. Returns whether one was lately."""
+    def note(self, head: Sequence[Turn], voice: str = "") -> bool:
+        """Note that a prompt with this head is read by `voice`. Returns whether one was lately."""
         ids = array.array("I", chain.from_iterable(turn.token_ids for turn in head))
-        digest = blake2b(ids.tobytes(), digest_size=16).digest()
+        digest = blake2b(ids.tobytes() + voice.encode(), digest_size=16).digest()
         now = time.monotonic()
         read = self._heads.pop(digest, None)
         self._heads[digest] = now

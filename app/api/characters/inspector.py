@@ -9,6 +9,7 @@ from app.api.http.deps import CharactersDep, SessionsDep, ShelfDep, TurnsDep
 from app.errors import InvalidRequestError, quoted
 from app.sessions.inspection import inspect_prompt
 from app.sessions.session import open_session
+from app.sessions.voices import read_voice
 from models.scene import UserPersona
 
 router = APIRouter(prefix="/characters", tags=["characters"])
@@ -41,4 +42,6 @@ async def read_prompt(
     if not opened.follows and opened.revision != record.revision:
         pinned = f"the session keeps version {opened.character_version} of the character, which has {record.version}"
         inspection["warnings"].append(pinned)
+    if fault := await turns.voices.fault(read_voice(opened.card)):
+        inspection["warnings"].append(fault)
     return inspection

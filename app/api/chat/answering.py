@@ -96,6 +96,7 @@ class Asked:
             books=await self.shelf.books(character.card),
             past=[(line.role, line.text) for line in said[:last]],
         )
+        await self.turns.voices.check(session)
         session = await self.turns.preparation.with_head(session)
         self.turns.check_opening(session, self.params, said[last].text, self._system())
         # Opened by another request just now: that one has it, or has left it.

@@ -161,6 +161,7 @@ async def create_session(
         record = await characters.get(body.character_id)
         settings["books"] = await shelf.books(record.card, chosen, persona_id)
         session = open_session(record, user, turns.renderer, **settings)
+    await turns.voices.check(session)
     session = await turns.preparation.with_head(session)
     turns.check_opening(session)
     session = await sessions.create(session)
