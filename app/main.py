@@ -42,6 +42,7 @@ from app.store.sessions import SessionStore
 from app.store.stops import Stops
 from app.store.streams import StreamStore
 from app.store.transcripts import TranscriptStore
+from app.store.users import UserStore
 from app.worker.pool import Worker
 from characters.library import load_library
 from models.embedding import Embedder, EmbeddingError, RemoteEmbedder, has_local_embedder, open_local_embedder
@@ -194,6 +195,7 @@ def create_app(settings: Settings, open_engine: OpenEngine = open_engine) -> Fas
             stack.push_async_callback(running.drain, DRAIN_S)
             app.state.lorebooks, app.state.personas = lorebooks, personas
             app.state.transcripts = TranscriptStore(redis)
+            app.state.users = UserStore(redis, sessions)
             app.state.memory = memory
             app.state.redis, app.state.characters, app.state.turns = redis, store, turns
             # What start-up has made stays: the collector needn't look at it again, nor after every few tokens.

@@ -2,12 +2,14 @@
 
 from fastapi import APIRouter
 
-from app.api import ops, personas
+from app.api import ops, personas, users
 from app.api.characters import adapters, exports, imports, inspector, pictures
 from app.api.characters import routes as characters
 from app.api.chat import openai
 from app.api.lorebooks import routes as lorebooks
 from app.api.sessions import auto, memories, opening, reading, streams, tree, turns
+from app.api.sessions import exports as chat_exports
+from app.api.sessions import imports as chat_imports
 from app.api.synthesis import routes as synthesis
 
 
@@ -31,5 +33,8 @@ def all_routers() -> list[APIRouter]:
         auto.router,
         tree.router,
         streams.router,
+        chat_imports.router,
+        chat_exports.router,
+        users.router,
         ops.router,
     ]

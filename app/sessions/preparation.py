@@ -102,6 +102,8 @@ class Preparation:
         begin the reply; the words of lore that does are left out elsewise.
         """
         history = [*session.path(plan.added[0].parent if plan.added else plan.parent), *plan.added]
+        if not session.cast:
+            history = session.shared(history)
         if start is None:
             start = find_start(session, history)
         prepare = self._prepare_scene if session.cast else self._prepare_alone

@@ -29,6 +29,8 @@ FinishReason = Literal["stop", "length", "interrupted"]
 Renewed = Literal["nothing", "head", "ids"]
 Encode = Callable[[str], Sequence[int]]
 
+# Who hears what is hidden from all characters: no id is empty.
+NOBODY = ("",)
 # How many steps can be undone.
 MOST_UNDONE = 50
 
@@ -77,13 +79,25 @@ class Message:
     """The ids of the only characters who hear it; empty for all."""
     turn_id: str | None = None
     """The turn that generated it. Copies have none."""
+    name: str = ""
+    """Who says it, where that is nobody whom the session knows."""
+    brought: Mapping[str, Any] | None = None  # JSON
+    """What else the file says of it that it came in: `beside` of `characters.chats.chat.Said`."""
 
     def to_wire(self) -> dict[str, Any]:
         """What clients see."""
         shown: dict[str, Any] = {"id": self.id, "role": self.role, "content": self.content}
         shown |= {"finish_reason": self.finish_reason} if self.finish_reason else {}
         shown |= {"speaker": self.speaker} if self.speaker else {}
+        shown |= {"name": self.name} if self.name else {}
+        if self.is_hidden:
+            return shown | {"hidden": True}
         return shown | ({"to": list(self.seen_by)} if self.seen_by else {})
+
+    @property
+    def is_hidden(self) -> bool:
+        """Whether no prompt has it."""
+        return tuple(self.seen_by) == NOBODY
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +149,10 @@ class Session:
     lorebook_ids: Sequence[str] = ()
     books: Sequence[tuple[str, Lorebook]] = ()
     persona_id: str | None = None
+    user_id: str | None = None
+    """Whose it is: erased with all else that is theirs."""
+    brought: Mapping[str, Any] = field(default_factory=dict)  # JSON
+    """What the file says of the whole chat that the session came in."""
     cast: Sequence[Member] = ()
     turn_order: TurnOrder = "list"
     greeting: int | None = None
@@ -189,11 +207,15 @@ class Session:
 
     def as_turns(self, messages: Sequence[Message], encode: Encode) -> list[Turn]:
         """The messages as the renderer reads them."""
-        if not self.cast:
-            return [Turn(message.role, message.token_ids) for message in messages]
+        headings = [message.name and heading(message.name) for message in messages]
+        if self.cast:
+            headings = [
+                told or self.heading(message.role, message.speaker)
+                for told, message in zip(headings, messages, strict=True)
+            ]
         return [
-            Turn(message.role, [*encode(self.heading(message.role, message.speaker)), *message.token_ids])
-            for message in messages
+            Turn(message.role, [*encode(told), *message.token_ids] if told else message.token_ids)
+            for told, message in zip(headings, messages, strict=True)
         ]
 
     def instructions(self, system: Sequence[str]) -> str:
@@ -314,6 +336,7 @@ class Session:
             "follow": self.follows,
             "user": {name: said for name, said in asdict(self.user).items() if said or name != "icon"},
             "persona_id": self.persona_id,
+            **({"user_id": self.user_id} if self.user_id else {}),
             "lorebook_ids": list(self.lorebook_ids),
             "note": asdict(self.note) if self.note.text else None,
             "memory": self.memory,

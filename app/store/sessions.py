@@ -2,9 +2,11 @@
 
 Under `oc:{<session>}`: `:meta` (hash), `:messages` (hash of JSON by message id), `:tokens` (hash of packed ids by
 message id), `:lease` and `:waiter`, who has it and who is next; of named operations `:receipt:<name>` and their names
-by time, `:operations`. A session's ids stand in the sorted set `oc:sessions` by the time it was opened.
+by time, `:operations`. A session's ids stand in the sorted set `oc:sessions` by the time it was opened, and where it
+is somebody's in that of theirs, `oc:{user:<digest>}:sessions`.
 """
 
+import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
@@ -46,7 +48,7 @@ _SETTINGS = (
     "as_of",
 )
 # What a list shows of a session, and what it needs not be told of it.
-_SHOWN = (b"version", b"character_id", b"user", b"created", b"updated", b"settings", b"cast")
+_SHOWN = (b"version", b"character_id", b"user", b"user_id", b"created", b"updated", b"settings", b"cast")
 _NOTHING = {
     b"card": b'{"data":{"name":"nobody"}}',
     b"fingerprint": b"",
@@ -108,6 +110,8 @@ class SessionStore:
     async def _create(self, session: Session) -> Session:
         async with redis_errors():
             await self._redis.zadd(ALL, {session.id: session.created}, nx=True)
+            if session.user_id:
+                await self._redis.zadd(users_key(session.user_id, "sessions"), {session.id: time.time()}, nx=True)
         messages = list(session.messages.values())
         return await self.commit(session, messages, tip=session.tip, window=session.window)
 
@@ -218,21 +222,30 @@ class SessionStore:
                 pipeline.eval(self._renew, 1, _key(session_id, "lease"), lease, self._lease_ms)
             await pipeline.execute()
 
-    async def delete(self, session_id: str) -> None:
-        """Erase the session and everything of it."""
+    async def delete(self, session_id: str, user_id: str | None = None) -> None:
+        """Erase the session and everything of it; a turn that it has leaves nothing behind.
+
+        One that isn't that user's, where one is named, is as if it weren't there.
+        """
         keys = [_key(session_id, part) for part in _PARTS]
         async with redis_errors():
             prefixes = [_receipt_key(session_id, ""), _key(session_id, "turn:")]
-            removed, *operations = await self._erase(keys=keys, args=prefixes)
-            await self._redis.zrem(ALL, session_id)
+            removed, owner, *operations = await self._erase(keys=keys, args=[*prefixes, user_id or ""])
+            for index in _indexes(owner.decode()) if removed or user_id is None else ():
+                await self._redis.zrem(index, session_id)
         await erase_records(self._redis, [name.decode() for name in operations])
         if not removed:
             raise _unknown(session_id)
 
-    async def list(self, *, offset: int = 0, limit: int = 50) -> tuple[list[dict[str, Any]], int | None]:
-        """A page of sessions, newest first, as clients see them, and the next offset (None at the end)."""
+    async def list(
+        self, *, offset: int = 0, limit: int = 50, user_id: str | None = None
+    ) -> tuple[list[dict[str, Any]], int | None]:
+        """A page of sessions, newest first, as clients see them, and the next offset (None at the end).
+
+        Those of a user alone where one is named.
+        """
         async with redis_errors():
-            ids = await self._redis.zrevrange(ALL, offset, offset + limit)
+            ids = await self._redis.zrevrange(_indexes(user_id)[-1], offset, offset + limit)
             pipeline = self._redis.pipeline(transaction=False)
             for session_id in ids[:limit]:
                 pipeline.hmget(_key(session_id.decode(), "meta"), _SHOWN)
@@ -241,9 +254,19 @@ class SessionStore:
         shown = [
             _load(session_id.decode(), {**_NOTHING, **meta}, {}, {}).to_wire()
             for session_id, meta in zip(ids, metas, strict=False)
-            if meta
+            if meta and user_id in (None, meta.get(b"user_id", b"").decode())
         ]
         return shown, offset + limit if len(ids) > limit else None
+
+
+def users_key(user_id: str, part: str) -> str:
+    """Where something of a user's stands; ids are anybody's text, e-mail addresses among it."""
+    return f"oc:{{user:{hashlib.sha256(user_id.encode()).hexdigest()[:32]}}}:{part}"
+
+
+def _indexes(user_id: str | None) -> list[str]:
+    """The sorted sets that have the id of a session of theirs."""
+    return [ALL, users_key(user_id, "sessions")] if user_id else [ALL]
 
 
 def _key(session_id: str, part: str) -> str:
@@ -270,6 +293,8 @@ def _meta(session: Session) -> dict[str, str | bytes]:
         "extra": session.extra,
         "books": orjson.dumps([[name, book.model_dump(exclude_unset=True)] for name, book in session.books]),
         "cast": dump_cast(session.cast),
+        "user_id": session.user_id or "",
+        "brought": orjson.dumps(session.brought),
         "settings": orjson.dumps({name: getattr(session, name) for name in _SETTINGS} | {"note": asdict(session.note)}),
         "created": repr(session.created),
         **_moved(session),
@@ -329,6 +354,8 @@ def _load(
         extra=meta[b"extra"].decode(),
         books=_load_books(meta.get(b"books", b"[]")),
         cast=load_cast(meta.get(b"cast", b"")),
+        user_id=meta.get(b"user_id", b"").decode() or None,
+        brought=orjson.loads(meta.get(b"brought", b"{}")),
         **_load_settings(meta.get(b"settings", b"{}")),
         created=float(meta[b"created"]),
         updated=float(meta[b"updated"]),

@@ -6,6 +6,7 @@ here.
 """
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
 
 import anyio
@@ -14,6 +15,7 @@ from redis.exceptions import RedisError
 
 from app.store.connection import Replies
 from app.store.packing import pack, unpack
+from app.store.sessions import users_key
 from models.examples import Line
 from models.transcript import digest_lines
 
@@ -49,8 +51,14 @@ class TranscriptStore:
                 logger.warning("a transcript's ids weren't read: %s", error)
         return {place: unpack(raw) for place, raw in zip(places, found, strict=True) if raw}
 
-    async def keep(self, scope: str, lines: Sequence[Line], replies: Sequence[tuple[str, Sequence[int]]]) -> None:
-        """Keep the ids of replies to `lines`, for KEPT_S."""
+    async def keep(
+        self,
+        scope: str,
+        lines: Sequence[Line],
+        replies: Sequence[tuple[str, Sequence[int]]],
+        user_id: str | None = None,
+    ) -> None:
+        """Keep the ids of replies to `lines`, for KEPT_S, or until what is the user's is erased."""
         kept = [(text, ids) for text, ids in replies if len(ids) <= MOST_TOKENS]
         if not kept:
             return
@@ -60,6 +68,11 @@ class TranscriptStore:
                 for text, ids in kept:
                     names = _names(scope, [*lines, Line("assistant", text)])
                     pipeline.set(names[len(lines)], pack(ids), ex=KEPT_S)
+                    if user_id:
+                        index, now = users_key(user_id, "transcripts"), time.time()
+                        pipeline.zadd(index, {names[len(lines)]: now + KEPT_S})
+                        pipeline.zremrangebyscore(index, "-inf", now)
+                        pipeline.expire(index, KEPT_S)
                 await pipeline.execute()
             except (RedisError, OSError) as error:
                 logger.warning("a reply's ids weren't kept: %s", error)

@@ -36,6 +36,7 @@ class Asked:
     shelf: Shelf
     transcripts: TranscriptStore
     terms: Terms
+    user_id: str | None = None
 
     async def begin(self, key: SessionKey | None, aside: Answerer | None) -> RunningTurn:
         """The turn in the session of `key`; without one, or as an aside, it leaves no trace in any."""
@@ -93,6 +94,7 @@ class Asked:
             greeting=None,
             extra=opening_instructions(self.lines),
             session_id=session_id,
+            user_id=self.user_id,
             books=await self.shelf.books(character.card),
             past=[(line.role, line.text) for line in said[:last]],
         )
@@ -149,7 +151,7 @@ class Asked:
             text = begun + content_to_wire(choice.content, self.view, begun)["content"]
             if choice.content and ids != renderer.encode(text.strip()):
                 replies.append((text, ids))
-        await self.transcripts.keep(self._scope, spoken(lines[:-1] if begun else lines), replies)
+        await self.transcripts.keep(self._scope, spoken(lines[:-1] if begun else lines), replies, self.user_id)
 
     @property
     def _scope(self) -> str:

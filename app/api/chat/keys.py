@@ -1,4 +1,4 @@
-"""Which session a chat completion belongs to, by what clients send to name their chats."""
+"""Which session a chat completion belongs to, and whom, by what clients send to name their chats and users."""
 
 import re
 from dataclasses import dataclass
@@ -7,6 +7,8 @@ from typing import Any
 from app.errors import InvalidRequestError
 
 SESSION_ID = re.compile(r"[A-Za-z0-9._:@-]{1,128}")
+
+MOST_USER_CHARACTERS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,3 +38,16 @@ def find_key(session_header: str | None, chat_header: str | None, metadata: Any,
             raise InvalidRequestError(f"{name} has 1 to 128 letters, digits and ._:@- characters", param=name)
         return SessionKey(value, front_end)
     return None
+
+
+def find_user(user: Any) -> str | None:
+    """The id of the user in OpenAI's `user`, which Open WebUI's pipelines send as an object that has it.
+
+    Raises InvalidRequestError for one that is too long.
+    """
+    named = user.get("id") if isinstance(user, dict) else user
+    if not isinstance(named, str) or not named.strip():
+        return None
+    if len(named) > MOST_USER_CHARACTERS:
+        raise InvalidRequestError(f"`user` has at most {MOST_USER_CHARACTERS} characters", param="user")
+    return named.strip()

@@ -17,7 +17,7 @@ from app.api.chat.answering import Asked
 from app.api.chat.asides import find_aside
 from app.api.chat.channel_stream import open_stream
 from app.api.chat.channels import ChannelFields
-from app.api.chat.keys import find_key
+from app.api.chat.keys import find_key, find_user
 from app.api.chat.messages import ChatMessage, read_lines
 from app.api.chat.resumable import let_go
 from app.api.chat.sse import TurnJson, completion_to_wire
@@ -44,7 +44,7 @@ class StreamOptions(BaseModel):
 class ChatRequest(ChannelFields):
     """A chat completion request. Unknown fields are accepted and ignored.
 
-    So are `metadata`, `session_id`, `task` and `store` where they aren't as `app.api.chat.keys` and
+    So are `metadata`, `session_id`, `user`, `task` and `store` where they aren't as `app.api.chat.keys` and
     `app.api.chat.asides` know them: other clients mean other things by them. `on_conflict` and `resumable` are as in
     `POST /sessions/{id}/messages`.
     """
@@ -57,6 +57,7 @@ class ChatRequest(ChannelFields):
     resumable: bool | None = None
     metadata: Any = None
     session_id: Any = None
+    user: Any = None
     task: Any = None
     store: Any = None
 
@@ -83,7 +84,7 @@ async def create_chat_completion(
     if body.resumable and key is None:
         raise InvalidRequestError("`resumable` needs a session to keep the reply: name one", param="resumable")
     terms = Terms(None, body.on_conflict or "reject", request.is_disconnected)
-    asked = Asked(character, lines, params, body.view, turns, shelf, transcripts, terms)
+    asked = Asked(character, lines, params, body.view, turns, shelf, transcripts, terms, find_user(body.user))
     turn = await asked.begin(key, find_aside(lines, store=body.store, task=body.task, metadata=body.metadata))
     model = character.id if character else turns.engine.model_id
     begun = lines[-1].text if lines[-1].role == "assistant" else ""

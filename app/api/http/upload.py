@@ -70,16 +70,23 @@ async def receive_uploads(request: Request, folder: Path, limit: int, name: str)
 
     Raises BodyTooLargeError and InvalidRequestError.
     """
+    return (await receive_form(request, folder, limit, name))[0]
+
+
+async def receive_form(
+    request: Request, folder: Path, limit: int, name: str
+) -> tuple[list[Upload], dict[str, list[str]]]:
+    """The same, and the texts of the form's other fields."""
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type == "multipart/form-data":
         return await _receive_form(request, folder, limit)
     path = folder / "upload"
     async with aclosing(bounded(request.stream(), limit)) as pieces:
         await _write(pieces, path)
-    return [Upload(name[:MOST_NAME_CHARS] or "upload", path)]
+    return [Upload(name[:MOST_NAME_CHARS] or "upload", path)], {}
 
 
-async def _receive_form(request: Request, folder: Path, limit: int) -> list[Upload]:
+async def _receive_form(request: Request, folder: Path, limit: int) -> tuple[list[Upload], dict[str, list[str]]]:
     async with aclosing(bounded(request.stream(), limit + FORM_BYTES)) as pieces:
         try:
             form = await MultiPartParser(request.headers, pieces, max_files=MOST_FILES, max_fields=MOST_FILES).parse()
@@ -89,8 +96,11 @@ async def _receive_form(request: Request, folder: Path, limit: int) -> list[Uplo
             told = f"the form can't be read: {error.message.rstrip('.')}"
             raise InvalidRequestError(told, code="invalid_form") from None
     uploads: list[Upload] = []
+    fields: dict[str, list[str]] = {}
     try:
         for key, item in form.multi_items():
+            if isinstance(item, str):
+                fields.setdefault(key, []).append(item)
             if key == FIELD and isinstance(item, UploadFile):
                 uploads.append(Upload((item.filename or "upload")[:MOST_NAME_CHARS], folder / f"upload-{len(uploads)}"))
                 await run_sync(_copy, item.file, uploads[-1].path)
@@ -98,7 +108,7 @@ async def _receive_form(request: Request, folder: Path, limit: int) -> list[Uplo
         await form.close()
     if not uploads:
         raise InvalidRequestError(f"the form has no file in a field `{FIELD}`", param=FIELD, code="no_file")
-    return uploads
+    return uploads, fields
 
 
 async def _write(pieces: AsyncGenerator[bytes], path: Path) -> None:

@@ -15,6 +15,7 @@ from app.sessions.recollection import EARLIEST, LATEST, parse_as_of
 from app.sessions.scene import open_scene
 from app.sessions.session import Session, open_session
 from app.sessions.shelf import Shelf
+from app.sessions.turns import Turns
 from app.store.characters import CharacterStore
 from app.store.personas import PersonaRecord
 from characters.card import DEFAULT_USER
@@ -32,13 +33,15 @@ LorebookIds = Annotated[list[Annotated[str, Field(max_length=100)]], Field(max_l
 class User(BaseModel):
     """Who the user plays: a stored persona's id, a name and a persona, or both, where the words win. Null is absent.
 
-    `icon` names one of the card's pictures for users, for lorebooks that ask for it (V3's `@@is_user_icon`).
+    `icon` names one of the card's pictures for users, for lorebooks that ask for it (V3's `@@is_user_icon`). `id` says
+    whose the session is, and stays.
     """
 
     name: str | None = Field(None, min_length=1, max_length=100)
     persona: str | None = Field(None, max_length=8000)
     icon: str | None = Field(None, max_length=200)
     persona_id: str | None = Field(None, max_length=100)
+    id: str | None = Field(None, max_length=200)
 
     async def stored(self, shelf: Shelf) -> PersonaRecord | None:
         """The stored persona that is named. Raises NotFoundError."""
@@ -137,6 +140,18 @@ async def create_session(
     body: SessionRequest, turns: TurnsDep, sessions: SessionsDep, characters: CharactersDep, shelf: ShelfDep
 ) -> Response:
     """Open a session; a character's greeting is its first message."""
+    session = await open_requested(body, turns, characters, shelf)
+    await turns.voices.check(session)
+    session = await turns.preparation.with_head(session)
+    turns.check_opening(session)
+    session = await sessions.create(session)
+    turns.afterwards.opened(session)
+    wire = session.to_wire() | {"messages": [message.to_wire() for message in session.branch()]}
+    return JSONResponse(wire, 201, {"location": f"/sessions/{session.id}"})
+
+
+async def open_requested(body: SessionRequest, turns: Turns, characters: CharacterStore, shelf: Shelf) -> Session:
+    """The session that is asked for, without its head, and not stored. Raises NotFoundError, InvalidRequestError."""
     said = body.user or User()
     persona = await said.stored(shelf)
     chosen, persona_id = body.lorebook_ids or [], persona.id if persona else None
@@ -144,6 +159,7 @@ async def create_session(
         "greeting": body.greeting,
         "lorebook_ids": tuple(chosen),
         "persona_id": persona_id,
+        "user_id": (said.id or "").strip() or None,
         "model": turns.engine.model_id,
         "note": body.note.to_note() if body.note else Note(),
         "follows": bool(body.follow),
@@ -155,19 +171,11 @@ async def create_session(
         # Each member's own books are told to it alone.
         settings["books"] = await shelf.books(None, chosen, persona_id)
         scene = body.scene or ""
-        session = open_scene(cast, user, turns.renderer, scene=scene, turn_order=body.turn_order or "list", **settings)
-    else:
-        assert body.character_id is not None
-        record = await characters.get(body.character_id)
-        settings["books"] = await shelf.books(record.card, chosen, persona_id)
-        session = open_session(record, user, turns.renderer, **settings)
-    await turns.voices.check(session)
-    session = await turns.preparation.with_head(session)
-    turns.check_opening(session)
-    session = await sessions.create(session)
-    turns.afterwards.opened(session)
-    wire = session.to_wire() | {"messages": [message.to_wire() for message in session.branch()]}
-    return JSONResponse(wire, 201, {"location": f"/sessions/{session.id}"})
+        return open_scene(cast, user, turns.renderer, scene=scene, turn_order=body.turn_order or "list", **settings)
+    assert body.character_id is not None
+    record = await characters.get(body.character_id)
+    settings["books"] = await shelf.books(record.card, chosen, persona_id)
+    return open_session(record, user, turns.renderer, **settings)
 
 
 @router.patch("/{session_id}")
@@ -178,6 +186,8 @@ async def change_session(session_id: str, body: SessionPatch, turns: TurnsDep, s
         changes: dict[str, Any] = {}
         chosen, persona_id = session.lorebook_ids, session.persona_id
         if body.user is not None:
+            if body.user.id and body.user.id.strip() != session.user_id:
+                raise InvalidRequestError("a session stays the user's for whom it was opened", param="user.id")
             persona = await body.user.stored(shelf)
             persona_id = persona.id if persona else None
             changes |= {"user": body.user.plays(persona), "persona_id": persona_id}

@@ -27,9 +27,10 @@ async def list_sessions(
     sessions: SessionsDep,
     cursor: Annotated[int, Query(ge=0, lt=2**53)] = 0,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    user_id: Annotated[str | None, Query(min_length=1, max_length=200, description="Those of a user alone.")] = None,
 ) -> dict[str, Any]:
     """A page of sessions, newest first; pass `next_cursor` as `cursor` for the next one."""
-    shown, following = await sessions.list(offset=cursor, limit=limit)
+    shown, following = await sessions.list(offset=cursor, limit=limit, user_id=user_id.strip() if user_id else None)
     return {"sessions": shown, "next_cursor": following}
 
 

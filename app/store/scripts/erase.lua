@@ -1,10 +1,14 @@
 -- Erase a session; whoever reads it afterwards finds none of it.
 -- KEYS meta, operations, turns with a stream, then its other keys
--- ARGV what the keys of receipts begin with, and those of streams
--- Returns whether it was there, then the names of its operations.
-local answer = {redis.call('EXISTS', KEYS[1])}
+-- ARGV what the keys of receipts begin with, and those of streams, whose it must be ('': anybody's)
+-- Returns whether it was there, whose it was, then the names of its operations.
+local owner = redis.call('HGET', KEYS[1], 'user_id') or ''
+if ARGV[3] ~= '' and ARGV[3] ~= owner then
+  return {0, owner}
+end
+local answer = {redis.call('EXISTS', KEYS[1]), owner}
 for i, name in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
-  answer[i + 1] = name
+  answer[i + 2] = name
   redis.call('DEL', ARGV[1] .. name)
 end
 for _, turn in ipairs(redis.call('ZRANGE', KEYS[3], 0, -1)) do
