@@ -10,6 +10,7 @@ import pytest
 from redis.asyncio import Redis
 
 from app.errors import NotFoundError
+from app.store.connection import Replies
 from app.store.sessions import SessionStore, users_key
 from app.store.transcripts import TranscriptStore
 from app.store.users import UserStore
@@ -35,7 +36,7 @@ async def leftovers(redis: Redis, *words: str) -> list[str]:
     return found
 
 
-async def _values(redis: Redis, key: bytes) -> list[bytes]:
+async def _values(redis: Replies, key: bytes) -> list[bytes]:
     match await redis.type(key):
         case b"string":
             return [await redis.get(key) or b""]
@@ -78,7 +79,9 @@ async def talk(live: Live, session: str) -> None:
     (await live.client.put(f"{session}/checkpoints/{MARK}", json={})).raise_for_status()
     (await live.client.patch(session, json={"note": {"text": MARK}})).raise_for_status()
     memories = {"memories": [{"text": f"The user is {MARK}."}]}
-    (await live.client.post(f"{session}/memories", json=memories)).raise_for_status()
+    keyed = {"idempotency-key": "k4"}
+    (await live.client.post(f"{session}/memories", json=memories, headers=keyed)).raise_for_status()
+    (await live.client.post(f"{session}/auto", json={"turns": 2}, headers={"idempotency-key": "k5"})).raise_for_status()
     (await live.client.post(f"{session}/undo", headers={"idempotency-key": "k3"})).raise_for_status()
 
 
@@ -93,10 +96,10 @@ async def test_deleted_session_leaves_nothing(live: Live, redis: Redis) -> None:
     await talk(live, session)
     # The search finds what there is: receipts, streams, memories and results among it.
     found = await leftovers(redis, session.rsplit("/", 1)[1], MARK)
-    assert len([key for key in found if ":receipt:" in key]) == 3
+    assert len([key for key in found if ":receipt:" in key]) == 5
     assert any(":turn:" in key for key in found)
     assert any(":memories" in key for key in found)
-    assert any(key.startswith("oc:{operation:") for key in found)
+    assert len([key for key in found if key.startswith("oc:{operation:")]) == 6
     assert (await live.client.delete(session)).status_code == 204
     assert await leftovers(redis, session.rsplit("/", 1)[1], MARK) == []
     assert_error(await live.client.get(session), 404)

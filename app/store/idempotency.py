@@ -52,6 +52,7 @@ class Claims:
         self._lease_ms = int(lease_s * 1000)
         self._claim = redis.register_script(load_script("claim"))
         self._keep = load_script("keep_claim")
+        self._attach = redis.register_script(load_script("attach"))
         self._settle = redis.register_script(load_script("settle_claim"))
         self._held: set[Claim] = set()
 
@@ -74,6 +75,12 @@ class Claims:
         claim = Claim(name, owner, outcome == b"new")
         self._held.add(claim)
         return claim
+
+    async def attach(self, claim: Claim, session_id: str) -> None:
+        """Let what the operation comes to be erased with the session, which it is about."""
+        keys = [f"oc:{{{session_id}}}:{part}" for part in ("meta", "operations")]
+        async with redis_errors():
+            await self._attach(keys=keys, args=[claim.name, KEPT_S * 1000])
 
     async def settle(self, claim: Claim, result: Result) -> None:
         """Keep what the operation came to; nothing where its session has been erased since."""

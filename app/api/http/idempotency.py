@@ -30,8 +30,9 @@ REPLAYED = (b"idempotent-replayed", b"true")
 # A result that is larger isn't kept: whoever asks again is refused.
 MOST_RESULT_BYTES = 4 << 20
 _KEY = re.compile(r"[!-~]{1,255}")
-# Headers that say which request it is, beside its body.
-_TELLING = ("x-session-id", "x-openwebui-chat-id", "if-match", "if-none-match")
+# Headers that name a session, and all that say which request it is, beside its body.
+_SESSIONS = ("x-session-id", "x-openwebui-chat-id")
+_TELLING = (*_SESSIONS, "if-match", "if-none-match")
 
 
 class Idempotency:
@@ -60,6 +61,8 @@ class Idempotency:
 
     async def _do(self, scope: Scope, body: Spool, recorder: "_Recorder") -> None:
         try:
+            for session_id in _sessions(scope):
+                await recorder.attach(session_id)
             with named(recorder.claim.name):
                 await self._app(scope, body.receive, recorder.send)
         finally:
@@ -79,6 +82,10 @@ class _Recorder:
         self._pieces: list[bytes] = []
         self._size = 0
         self._ended = False
+
+    async def attach(self, session_id: str) -> None:
+        """Have what is kept erased with the session. Raises UnavailableError."""
+        await self._claims.attach(self.claim, session_id)
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -133,6 +140,14 @@ def _has_failed(headers: list[tuple[bytes, bytes]], body: bytes) -> bool:
 
 def _is_named(scope: Scope) -> bool:
     return any(name == b"idempotency-key" for name, _ in scope["headers"])
+
+
+def _sessions(scope: Scope) -> list[str]:
+    """The sessions that the request may be about, by its path and its headers."""
+    headers = Headers(scope=scope)
+    _, _, session_id = scope["path"].partition("/sessions/")
+    named = [session_id.partition("/")[0], *(headers.get(name, "") for name in _SESSIONS)]
+    return [one for one in dict.fromkeys(named) if one]
 
 
 def _name(scope: Scope) -> str:
