@@ -1,4 +1,4 @@
-"""The command line: `python -m app serve | chat | characters | keys`."""
+"""The command line: `python -m app serve | chat | characters | sessions | keys`."""
 
 import argparse
 import sys
@@ -28,6 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
         help="thoughts and actions as they are written (default), set off in another style, or left out",
     )
     _add_characters(commands.add_parser("characters", help="bring characters to a running server, and back"))
+    _add_sessions(commands.add_parser("sessions", help="bring chats of other programs, and take sessions home"))
     commands.add_parser("keys", help="make an API key")
     chosen = parser.parse_args(arguments)
     if chosen.command == "keys":
@@ -50,6 +51,10 @@ def main(arguments: list[str] | None = None) -> int:
         from app.commands.characters import characters
 
         return characters(settings, chosen)
+    if chosen.command == "sessions":
+        from app.commands.sessions import sessions
+
+        return sessions(settings, chosen)
     from app.chat import chat as talk
 
     return talk(settings, chosen)
@@ -70,6 +75,24 @@ def _add_characters(parser: argparse.ArgumentParser) -> None:
     write.add_argument("--name", help="what they are called, in the text too (default: what the model makes up)")
     write.add_argument("--character", metavar="ID", help="one who is there: a text fills what the profile lacks")
     for action in (bring, take, write):
+        action.add_argument("--url", help="the server (default: the one that the settings describe)")
+
+
+def _add_sessions(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True)
+    bring = actions.add_parser(
+        "import", help="chats of SillyTavern (JSONL, ZIPs of branches), OpenAI, ooba, Agnai, CAI"
+    )
+    bring.add_argument("paths", nargs="+", type=Path, metavar="FILE")
+    bring.add_argument("--character", action="append", required=True, metavar="ID", help="with whom; again for a cast")
+    bring.add_argument("--name", help="who you are (default: as in the file)")
+    bring.add_argument("--user-id", metavar="ID", help="whose the sessions are")
+    take = actions.add_parser("export", help="write sessions to files named by their ids")
+    take.add_argument("ids", nargs="+", metavar="ID")
+    take.add_argument("--format", default="sillytavern", choices=("sillytavern", "openai"))
+    take.add_argument("--branches", default="active", choices=("active", "all"), help="all: a ZIP, each branch a file")
+    take.add_argument("--to", default=Path(), type=Path, metavar="FOLDER", help="where to (default: here)")
+    for action in (bring, take):
         action.add_argument("--url", help="the server (default: the one that the settings describe)")
 
 

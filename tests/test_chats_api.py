@@ -115,6 +115,13 @@ async def test_openai_messages_become_a_session(live: Live) -> None:
     assert [message["content"] for message in answer.json()["messages"]] == ["Hi.", "Hello."]
 
 
+async def test_large_file_is_read_in_a_process(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.api.sessions.imports.LARGE_BYTES", 10)
+    session = await bring(live, *CHAT)
+    assert parsed((await take(live, session["id"])).content) == CHAT
+    assert_error(await send(live, b"no chat at all"), 400, code="invalid_json")
+
+
 async def test_import_that_is_sent_twice_is_done_once(live: Live) -> None:
     headers = {"idempotency-key": "once"}
     query = {"character_id": "lyra"}

@@ -14,7 +14,8 @@ import httpx
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
-from app.commands.answers import Refusal, read_answer
+from app.commands.answers import Refusal, read_answer, write_new
+from app.commands.connection import call
 from app.commands.synthesis import synthesize
 from app.settings import Settings
 from characters.card import CardError
@@ -34,21 +35,7 @@ Unpacked = Iterator[tuple[str, bytes | Exception]]
 
 def characters(settings: Settings, chosen: argparse.Namespace) -> int:
     """Do what was chosen: import, export or synthesize. Returns the exit status: 1 when anything failed."""
-    console = Console(highlight=False, soft_wrap=True)
-    headers = {"authorization": f"Bearer {settings.api_keys[0].get_secret_value()}"} if settings.api_keys else {}
-    url = chosen.url or f"http://{settings.host}:{settings.port}"
-    with httpx.Client(base_url=url, headers=headers, timeout=httpx.Timeout(PATIENCE_S, connect=5)) as client:
-        try:
-            failed = ACTIONS[chosen.action](client, console, chosen)
-        except (httpx.ReadTimeout, httpx.WriteTimeout):
-            console.print(f"the server at {url} took longer than {PATIENCE_S} s to answer", style="red")
-            return 1
-        except httpx.TransportError:
-            console.print(
-                f"no server answers at {url}: start one with `make serve`, or name another with --url", style="red"
-            )
-            return 1
-    return 1 if failed else 0
+    return call(settings, chosen, ACTIONS[chosen.action], PATIENCE_S)
 
 
 def _import(client: httpx.Client, console: Console, chosen: argparse.Namespace) -> int:
@@ -144,7 +131,7 @@ def _export(client: httpx.Client, console: Console, chosen: argparse.Namespace) 
     for character_id in chosen.ids:
         try:
             path = chosen.to / f"{character_id}.{KINDS[chosen.format].suffix}"
-            _write(path, _get(client, character_id, chosen.format))
+            write_new(path, _get(client, character_id, chosen.format))
             console.print(str(path), markup=False)
         except Refusal as error:
             console.print(f"{character_id}: {error}", style="red", markup=False)
@@ -158,14 +145,6 @@ def _get(client: httpx.Client, character_id: str, kind: str) -> bytes:
     if response.is_error:
         raise Refusal(read_answer(response)["error"]["message"])
     return response.content
-
-
-def _write(path: Path, blob: bytes) -> None:
-    try:
-        with path.open("xb") as file:
-            file.write(blob)
-    except OSError as error:
-        raise Refusal(f"{path}: {error.strerror}") from None
 
 
 ACTIONS = MappingProxyType({"import": _import, "export": _export, "synthesize": synthesize})

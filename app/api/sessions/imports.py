@@ -24,7 +24,7 @@ from characters.chats.chat import Chat
 router = APIRouter(prefix="/sessions", tags=["sessions"])
 
 # Smaller files are read in a thread: a process takes longer to start.
-LARGE_BYTES = 1 << 18
+LARGE_BYTES = 4 << 20
 # Of a long chat the answer has the end.
 MOST_SHOWN = 200
 
