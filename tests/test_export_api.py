@@ -125,7 +125,7 @@ async def test_export_of_a_card_that_no_reader_has_settled(live: Live) -> None:
         assets=[{"type": "icon"}, {"uri": 7, "name": None}, {"type": "icon", "uri": "/x", "name": "main"}],
         character_book={"entries": 5, "x": None},
         tags=[],
-        description="x" * 300_000,
+        description="x" * 200_000,
         creation_date="yesterday",
     )
     made = await live.client.post("/characters", json={"id": "odd", **odd})

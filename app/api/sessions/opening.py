@@ -72,7 +72,7 @@ class SessionRequest(BaseModel):
     `character_ids` play the `scene`; `motives` and `knowledge` are told to one of them each, by id, and to nobody else.
     """
 
-    character_id: str | None = Field(None, max_length=200)
+    character_id: str | None = None
     character_ids: Annotated[list[CharacterId], Field(min_length=1, max_length=1000)] | None = None
     scene: str | None = Field(None, max_length=20_000)
     motives: dict[CharacterId, Private] | None = None
