@@ -1,0 +1,1 @@
+"""Who writes the data: a model in this process, or one behind somebody's server."""
