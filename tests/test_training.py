@@ -6,7 +6,6 @@ from random import Random
 from typing import Any
 
 import numpy as np
-import orjson
 import pytest
 import torch
 import yaml
@@ -19,11 +18,12 @@ from models.sections import build_head
 from models.synthesis.personas import imagine_characters
 from models.synthesis.profile_prompt import build_profile_turns
 from models.synthesis.smalltalk import build_rows
-from models.training import sft
-from models.training.batches import IGNORED, CopyingBatches, RowBatches
-from models.training.network import build_network, load_network, save_network
+from models.training.base import load_tokenizer
+from models.training.copying import copying_examples
+from models.training.network import build_network, save_network
+from models.training.plan import BatchPlan, group_by_length, padded, strew
 from models.training.recipe import Recipe, load_recipe
-from models.training.rows import build_example, build_scene, build_turns, row_texts
+from models.training.rows import BadRow, build_example, build_scene, build_turns, parse_row, row_texts
 from models.training.vocabulary import SPECIAL_TOKENS, learn_vocabulary
 
 ROWS: list[dict[str, Any]] = list(build_rows(imagine_characters(40, 3), 3))
@@ -33,6 +33,11 @@ ROWS: list[dict[str, Any]] = list(build_rows(imagine_characters(40, 3), 3))
 def renderer() -> Renderer:
     tokenizer = learn_vocabulary(row_texts(ROWS), 1000, 2048)
     return Llama3Renderer(tokenizer.backend_tokenizer, "")
+
+
+@pytest.fixture(scope="module")
+def tiny_renderer() -> Renderer:
+    return load_renderer("models/tiny")
 
 
 def test_the_mask_covers_replies_and_their_ends(renderer: Renderer) -> None:
@@ -64,44 +69,76 @@ def test_text_never_becomes_a_special_token(renderer: Renderer) -> None:
     assert renderer.decode(ids) == text
 
 
-def test_batches_hold_every_example_once(renderer: Renderer) -> None:
-    examples = [build_example(renderer, row) for row in ROWS]
-    batches = RowBatches(examples, 4096, everything=False, pad_id=2, seed=1)
-    learned = sorted(
-        int((row != IGNORED).sum())
-        for batch in map(batches.__getitem__, range(len(batches)))
-        for row in batch["labels"]
-    )
-    assert learned == sorted(int(example.is_reply.sum()) for example in examples)
-    sizes = [batch["input_ids"].numel() for batch in map(batches.__getitem__, range(len(batches)))]
-    assert all(size <= 4096 for size in sizes) or max(len(example.token_ids) for example in examples) > 4096
+def test_batches_hold_every_row_once_and_little_padding() -> None:
+    random = Random(1)
+    lengths = [random.randint(10, 1500) for _ in range(5000)]
+    batches = group_by_length(lengths, 4096, first=7, seed=1)
+    assert sorted(row for batch in batches for row in batch) == list(range(7, 5007))
+    sizes = [len(batch) * padded(max(lengths[row - 7] for row in batch)) for batch in batches]
+    assert max(sizes) <= 4096
+    assert sum(lengths) / sum(sizes) > 0.95
+    assert batches == group_by_length(lengths, 4096, first=7, seed=1)
+    assert batches != group_by_length(lengths, 4096, first=7, seed=2)
 
 
-def test_copying_batches_repeat_at_a_distance_of_each_rows_own() -> None:
-    batch = CopyingBatches(3, 2048, 64, first_id=8, vocabulary=5000, seed=1)[0]
+def test_a_plan_names_its_parts_and_divides_among_processes() -> None:
+    plan = BatchPlan([("1 copying", [[0], [1]]), ("2 rows", [[2], [3, 4], [5]])], processes=2)
+    assert list(plan) == [[0], [1], [2], [3, 4]]
+    assert [plan.part_at(batch) for batch in (1, 2, 3, 5)] == ["1 copying", "1 copying", "2 rows", "2 rows"]
+
+
+def test_strewn_batches_have_their_share() -> None:
+    mixed = strew([[index] for index in range(20)], [[-1], [-2]], 0.25)
+    assert [batch for batch in mixed if batch[0] >= 0] == [[index] for index in range(20)]
+    assert mixed.count([-1]) == 3
+    assert mixed.count([-2]) == 2
+
+
+def test_copying_rows_repeat_at_a_distance_of_each_ones_own() -> None:
     distances = set()
-    for ids, labels in zip(batch["input_ids"], batch["labels"], strict=True):
-        distance = int((labels == IGNORED).sum())
+    for example in copying_examples(1, 2048, 64, range(8, 5000), 1):
+        distance = int((~example.is_reply).sum())
         distances.add(distance)
-        assert torch.equal(ids[distance:], ids[:-distance])
-        assert torch.equal(labels[distance:], ids[distance:])
-        assert int(ids.min()) >= 8
+        assert np.array_equal(example.token_ids[distance:], example.token_ids[:-distance])
+        assert example.is_reply[distance:].all()
+        assert int(example.token_ids.min()) >= 8
     assert len(distances) > 10
     assert min(distances) >= 4
     assert max(distances) <= 32
 
 
-def test_a_new_network_copies_what_it_has_read(renderer: Renderer) -> None:
+def test_a_new_network_copies_what_it_has_read() -> None:
     tokenizer = learn_vocabulary(row_texts(ROWS), 1000, 2048)
     recipe = load_recipe(Path("models/recipes/tiny.yaml"))
     torch.manual_seed(0)
     assert recipe.shape is not None
     network = build_network(recipe.shape, tokenizer)
-    batch = CopyingBatches(1, 4096, 512, first_id=8, vocabulary=len(tokenizer), seed=1)[0]
-    labels = batch["labels"][:, 1:]
+    examples = list(copying_examples(1, 4096, 512, range(8, len(tokenizer)), 1))
+    ids = torch.tensor(np.stack([example.token_ids for example in examples]))
+    learned = torch.tensor(np.stack([example.is_reply for example in examples]))[:, 1:]
     with torch.no_grad():
-        said = network(batch["input_ids"]).logits[:, :-1].argmax(-1)
-    assert (said == labels)[labels != IGNORED].float().mean() > 0.25  # one in a thousand would be chance
+        said = network(ids).logits[:, :-1].argmax(-1)
+    assert (said == ids[:, 1:])[learned].float().mean() > 0.25  # one in a thousand would be chance
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b'{"messages": [', "broken JSON"),
+        (b"[1]", "not an object"),
+        (b"{}", "no messages"),
+        (b'{"messages": []}', "no messages"),
+        (b'{"messages": [{"role": "assistant"}]}', "bad messages"),
+        (b'{"messages": [{"role": "tool", "content": "x"}]}', "bad messages"),
+        (b'{"messages": [{"role": "user", "content": "x"}]}', "no reply"),
+        (b'{"messages": [{"role": "assistant", "content": "x"}], "tail": "x"}', "a tail without a user"),
+        (b'{"profile": {"name": "Odo"}}', "no persona"),
+        (b'{"question": "x", "character_answer": "y"}', "released rows"),
+    ],
+)
+def test_a_row_that_teaches_nothing_says_why(line: bytes, reason: str) -> None:
+    with pytest.raises(BadRow, match=reason):
+        parse_row(line)
 
 
 def test_a_recipe_refuses_keys_that_nobody_reads() -> None:
@@ -117,15 +154,37 @@ def test_a_recipe_begins_from_nothing_or_from_a_base() -> None:
     for wrong in ({"base": "models/tiny"}, {"shape": None}, {"shape": None, "vocabulary": None}):
         with pytest.raises(ValidationError, match="either a `base`"):
             Recipe.model_validate({**recipe, **wrong})
-    assert load_recipe(Path("models/recipes/tiny-longer.yaml")).base == Path("build/tiny/first")
+    assert load_recipe(Path("models/recipes/tiny-longer.yaml")).base == "build/tiny/first"
 
 
-def test_a_network_that_is_loaded_and_saved_is_the_same(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"attention": "sdpa"}, "flash_attention_2"),
+        ({"phases": [{"kind": "rows", "data": ["x"], "batch_tokens": 1024}]}, "at least `max_length`"),
+        ({"phases": [{"kind": "copying", "steps": 1}]}, "one phase of rows"),
+    ],
+)
+def test_rows_are_packed_only_where_attention_keeps_them_apart(changes: dict[str, Any], message: str) -> None:
+    recipe = yaml.safe_load(Path("models/recipes/llama-3-8b-full.yaml").read_text())
+    assert Recipe.model_validate(recipe).packing
+    with pytest.raises(ValidationError, match=message):
+        Recipe.model_validate({**recipe, **changes})
+
+
+@pytest.mark.parametrize("path", sorted(Path("models/recipes").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_recipe_can_be_read(path: Path) -> None:
+    if path.stem != "eight-gpus":  # accelerate's
+        assert load_recipe(path).phases
+
+
+def test_a_network_that_is_loaded_and_saved_is_the_same(tmp_path: Path, tiny_renderer: Renderer) -> None:
     shipped = Path("models/tiny")
-    network, tokenizer = load_network(shipped)
-    save_network(network, tokenizer, tmp_path)
-    for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"):
+    network = AutoModelForCausalLM.from_pretrained(shipped, dtype=torch.float32)
+    save_network(network, load_tokenizer(shipped), tmp_path, tiny_renderer.stop_token_ids)
+    for name in ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"):
         assert (tmp_path / name).read_bytes() == (shipped / name).read_bytes(), name
+    assert (tmp_path / "model.safetensors").read_bytes() == (shipped / "model.safetensors").read_bytes()
 
 
 def test_the_recipe_of_the_shipped_model_is_its_shape() -> None:
@@ -134,60 +193,6 @@ def test_the_recipe_of_the_shipped_model_is_its_shape() -> None:
     config = AutoModelForCausalLM.from_pretrained("models/tiny").config
     assert (config.hidden_size, config.num_hidden_layers) == (shape.hidden_size, shape.layers)
     assert config.max_position_embeddings == shape.max_position_embeddings
-
-
-def test_a_short_training_makes_a_model_that_loads(tmp_path: Path) -> None:
-    data = tmp_path / "rows.jsonl"
-    data.write_bytes(b"\n".join(map(orjson.dumps, ROWS)))
-    batches = {"batch_tokens": 1024}
-    recipe = {
-        "output": str(tmp_path / "unused"),
-        "shape": {
-            "hidden_size": 64,
-            "intermediate_size": 128,
-            "layers": 2,
-            "heads": 4,
-            "head_dim": 16,
-            "max_position_embeddings": 2048,
-        },
-        "schedule": {"learning_rate": 3e-3},
-        "vocabulary": {"size": 600, "sample_rows": 40},
-        "phases": [
-            {"kind": "copying", "steps": 4, "length": 64, **batches},
-            {"kind": "rows", "data": [str(data)], "max_tokens": 12_000, **batches},
-        ],
-    }
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    folder = tmp_path / "model"
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # two threads for so little work wait for each other more than they work
-    sft.main([str(tmp_path / "recipe.yaml"), "--output", str(folder)])
-    torch.set_num_threads(threads)
-
-    model = AutoModelForCausalLM.from_pretrained(folder)
-    assert model.dtype == torch.bfloat16
-    assert model.config.architectures == ["LlamaForCausalLM"]
-    assert (folder / "loss.csv").read_text().count("\n") >= 2
-    assert (folder / "loss.png").read_bytes()[:4] == b"\x89PNG"
-    renderer = load_renderer(str(folder))
-    assert isinstance(renderer, Llama3Renderer)
-    turns = [Turn("system", renderer.encode("You are Odo.")), Turn("user", renderer.encode("Who are you?"))]
-    ids = torch.tensor([renderer.render(turns)])
-    template = renderer_template(folder, [("system", "You are Odo."), ("user", "Who are you?")])
-    assert ids[0].tolist() == template
-    assert model(ids).logits.isfinite().all()
-
-
-def renderer_template(folder: Path, messages: list[tuple[str, str]]) -> list[int]:
-    """What the folder's own chat template makes of `messages`."""
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    text = tokenizer.apply_chat_template(
-        [{"role": role, "content": content} for role, content in messages], tokenize=False, add_generation_prompt=True
-    )
-    ids: list[int] = tokenizer.encode(text, add_special_tokens=False)
-    return ids
 
 
 def test_prompts_of_a_dialogue_grow_at_the_end(renderer: Renderer) -> None:

@@ -62,6 +62,16 @@ class Memory:
         question = fill_known(self._random.choice(split_lines(entry["ask"])), fact)
         self._conversation.say(self._asker.careless(question), self._speaker.recite(entry["recall"], **fact))
 
+    def keep(self, text: str) -> None:
+        """Forget what was told of which `text` says nothing; what the card says of the user stays."""
+        told = text.casefold()
+        self.facts = {
+            kind: fact
+            for kind, fact in self.facts.items()
+            if kind in self._character.facts or all(word.casefold() in told for word in _said(kind, fact))
+        }
+        self._told = [(kind, when) for kind, when in self._told if kind in self.facts]
+
     def recall_persona(self) -> None:
         """The user asks for what the card says of them."""
         if not self._character.facts:
@@ -84,3 +94,8 @@ class Memory:
         """Kinds of facts that nobody has told."""
         facts = load_grammar("facts").items()
         return [kind for kind, entry in facts if isinstance(entry, dict) and kind not in self.facts]
+
+
+def _said(kind: str, fact: dict[str, str]) -> list[str]:
+    """What of a fact the answers to a question for it say."""
+    return [text for slot, text in fact.items() if "{" + slot + "}" in load_grammar("facts")[kind]["recall"]]

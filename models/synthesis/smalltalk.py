@@ -1,11 +1,12 @@
 """The dialogues of the embedded model, one JSON object a line, and the profile task among them:
 `python -m models.synthesis.smalltalk build/personas.jsonl --out build/dialogues.jsonl`.
 
-A row is either `{card, user, messages, tail?, extra?}` or `{persona, profile}`. The same file of characters and the
-same seed give the same rows.
+A row is either `{card, user, messages, tail?, extra?, recap?, stage?, scenario?}` or `{persona, profile}`. The same
+characters, seed and shares give the same rows.
 """
 
 import argparse
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -20,25 +21,27 @@ from models.synthesis.character import Character
 from models.synthesis.conversation import Conversation
 from models.synthesis.drills import hold_drill
 from models.synthesis.grammar import load_grammar, split_lines
+from models.synthesis.longtalk import build_long_talk, build_remembered_talk
 from models.synthesis.personas import parse_character
 from models.synthesis.portraits import imagine_portrait
+from models.synthesis.scenes import build_cast_scene
 from models.synthesis.talk import Talk
 
 PORTRAIT_SHARE = 0.08
 DRILL_SHARE = 0.3
 # About four characters a token: nothing longer than two thousand tokens of talk.
-_LONGEST = 5500
+LONGEST = 5500
 
 
-def hold_talk(character: Character, random: Random) -> Conversation:
-    """A conversation of six to forty exchanges with `character`."""
+def hold_talk(character: Character, random: Random, longest: int = LONGEST) -> Conversation:
+    """A conversation of six to forty exchanges with `character`, or of more where it may be longer than usual."""
     talk = Talk(character, random)
     if random.random() < 0.75:
         talk.conversation.greet()
-    exchanges = random.choice([3, 6, 8, 8, 10, 10, 12, 12, 14, 16, 20, 30, 40])
+    exchanges = random.choice([3, 6, 8, 8, 10, 10, 12, 12, 14, 16, 20, 30, 40]) * max(1, longest // LONGEST)
     if random.random() < 0.35:
         talk.chatter.chat("hello")
-    while exchanges and sum(len(text) for _, text in talk.conversation.messages) < _LONGEST:
+    while exchanges and sum(len(text) for _, text in talk.conversation.messages) < longest:
         talk.go_on()
         exchanges -= 1
     if random.random() < 0.08:
@@ -48,9 +51,12 @@ def hold_talk(character: Character, random: Random) -> Conversation:
     return talk.conversation
 
 
-def build_dialogue(character: Character, random: Random, *, drill: bool = False) -> dict[str, Any]:
+def build_dialogue(
+    character: Character, random: Random, *, drill: bool = False, longest: int = LONGEST
+) -> dict[str, Any]:
     """A row that holds a conversation, or a drill on the bare profile."""
-    talk = hold_drill(character, random) if drill and character.card.profile else hold_talk(character, random)
+    drilled = drill and character.card.profile
+    talk = hold_drill(character, random) if drilled else hold_talk(character, random, longest)
     character = talk.character
     row: dict[str, Any] = {
         "card": character.card.to_v3(),
@@ -71,13 +77,28 @@ def build_portrait(random: Random) -> dict[str, Any]:
     return {"persona": persona, "profile": profile.model_dump()}
 
 
-def build_rows(characters: Iterable[Character], seed: int) -> Iterator[dict[str, Any]]:
-    """A dialogue or a drill for each character, in order, with portraits strewn in between."""
+def build_rows(
+    characters: Iterable[Character], seed: int, *, longer: float = 0.0, scenes: float = 0.0, longest: int = LONGEST
+) -> Iterator[dict[str, Any]]:
+    """A dialogue or a drill for each character, in order, with portraits strewn in between.
+
+    Shares of them are `longer` than what is still told of them, or `scenes` with the characters just before. `longest`
+    is in characters, for the others.
+    """
+    latest: deque[Character] = deque(maxlen=4)
     for number, character in enumerate(characters):
         random = Random(f"{seed}/{number}")
+        latest.append(character)
         if random.random() < PORTRAIT_SHARE / (1 - PORTRAIT_SHARE):
             yield build_portrait(random)
-        yield build_dialogue(character, random, drill=random.random() < DRILL_SHARE)
+        kind = Random(f"{seed}/{number}/kind").random()
+        if kind < longer:
+            build = build_long_talk if kind < longer / 2 else build_remembered_talk
+            yield build(character, random)
+        elif kind < longer + scenes and len(latest) > 1:
+            yield build_cast_scene([character, *random.sample(list(latest)[:-1], min(len(latest) - 1, 2))], random)
+        else:
+            yield build_dialogue(character, random, drill=random.random() < DRILL_SHARE, longest=longest)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -85,12 +106,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("personas", type=Path)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--longer", type=float, default=0.0, help="share of talks with a recap or with memories")
+    parser.add_argument("--scenes", type=float, default=0.0, help="share of scenes of several characters")
+    parser.add_argument("--longest", type=int, default=LONGEST, help="characters of a talk")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(arguments)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     with options.personas.open("rb") as source, options.out.open("wb") as file:
         characters = (parse_character(orjson.loads(line)) for line in source)
-        for row in track(build_rows(characters, options.seed), "talking", total=None):
+        shares = {"longer": options.longer, "scenes": options.scenes}
+        rows = build_rows(characters, options.seed, longest=options.longest, **shares)
+        for row in track(rows, "talking", total=None):
             file.write(orjson.dumps(row) + b"\n")
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from models.training.loop import Point
+from models.training.journal import Point
 
 
 def draw_curve(points: Sequence[Point], path: Path) -> None:

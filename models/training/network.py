@@ -1,19 +1,20 @@
 """The network of a recipe: built from its shape, saved as bf16 safetensors beside its tokenizer."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from models.training.circuits import write_copying_heads
 from models.training.recipe import Shape
-from models.training.vocabulary import BEGIN, END_OF_TEXT, END_OF_TURN, PAD, special_id
+from models.training.vocabulary import BEGIN, END_OF_TURN, PAD, special_id
 
 _INITIAL_SPREAD = 0.03
 
 
-def build_network(shape: Shape, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+def build_network(shape: Shape, tokenizer: PreTrainedTokenizerBase) -> LlamaForCausalLM:
     """A Llama of that shape with random weights (torch's seed decides) and heads that copy, for that vocabulary."""
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -41,29 +42,23 @@ def build_network(shape: Shape, tokenizer: PreTrainedTokenizerFast) -> LlamaForC
     return network
 
 
-def load_network(folder: Path) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
-    """The network of a model folder in float32, to be trained on, and its tokenizer."""
-    network = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(folder)
-    for loaded in ("is_local", "local_files_only"):  # how it was read, which it would write down as its own
-        tokenizer.init_kwargs.pop(loaded, None)
-    return network, tokenizer
+def save_network(
+    network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, stop_token_ids: Sequence[int]
+) -> None:
+    """Write a folder that transformers and vLLM load: config, generation config, bf16 weights, tokenizer.
 
-
-def save_network(network: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """Write a folder that transformers and vLLM load: config, generation config, bf16 weights, tokenizer."""
-    ends = [special_id(tokenizer, token) for token in (END_OF_TURN, END_OF_TEXT)]
-    saved = LlamaForCausalLM(network.config)  # type: ignore[no-untyped-call]
-    saved.load_state_dict(network.state_dict())
-    saved = saved.to(torch.bfloat16)  # type: ignore[arg-type]  # transformers annotates `to` for its own kwargs
-    saved.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
+    The network is left in bf16.
+    """
+    network = network.to(torch.bfloat16)  # type: ignore[arg-type]  # transformers annotates `to` for its own kwargs
+    network.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
         bos_token_id=network.config.bos_token_id,
-        eos_token_id=ends,
-        pad_token_id=network.config.pad_token_id,
+        eos_token_id=list(stop_token_ids),
+        pad_token_id=tokenizer.pad_token_id,
         do_sample=True,
         temperature=0.7,
         top_p=0.95,
     )
-    saved.save_pretrained(folder)
+    network.save_pretrained(folder)
     tokenizer.save_pretrained(folder, save_jinja_files=False)
-    (folder / "model.safetensors").chmod(0o644)
+    for weights in folder.glob("*.safetensors"):
+        weights.chmod(0o644)

@@ -1,137 +1,102 @@
-"""Supervised fine-tuning from a recipe: `python -m models.training.sft models/recipes/tiny.yaml`.
+"""Supervised fine-tuning from a recipe: `python -m models.training.sft models/recipes/llama-3-8b-lora.yaml`.
 
-Learns a vocabulary from the data and builds the network, or loads a base; runs the phases and writes a model folder
-with the course of the loss beside it. Data is written first, by `python -m models.synthesis.personas` and `…smalltalk`.
+Renders the rows as serving does, trains on the character's tokens alone (all weights, or a LoRA beside them), and
+writes a folder that vLLM loads. Stopped or killed, the same command goes on from the last checkpoint. On several GPUs:
+`accelerate launch -m models.training.sft …`, then `python -m models.training.export …`.
 """
 
 import argparse
-import csv
-import tempfile
+import sys
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 
+import torch
+from accelerate import PartialState
+from pydantic import ValidationError
 from rich.console import Console
-from rich.progress import track
-from transformers import LlamaForCausalLM, PreTrainedTokenizerFast, set_seed
+from transformers import PreTrainedModel, set_seed
 
-from models.renderer import Llama3Renderer
-from models.training.batches import CopyingBatches, Curriculum, RowBatches
-from models.training.curve import draw_curve
-from models.training.loop import Point, run
-from models.training.network import build_network, load_network, save_network
-from models.training.recipe import CopyingPhase, Phase, Recipe, RowsPhase, Vocabulary, load_recipe
-from models.training.rows import Example, build_example, read_rows, row_texts
-from models.training.vocabulary import PAD, SPECIAL_TOKENS, learn_vocabulary, special_id
-
-# Random tokens between rows are said again at distances at which a card is read.
-_STREWN_LENGTH = 1024
+from models.training.base import Base, load_network, open_base
+from models.training.checkpoints import claim_run, forget_run, last_checkpoint, step_of
+from models.training.corpus import Corpus, load_corpus
+from models.training.curriculum import plan_batches
+from models.training.export import JOURNAL, export
+from models.training.journal import Journal
+from models.training.recipe import CopyingPhase, Recipe, RecipeError, load_recipe
+from models.training.space import check_space
+from models.training.trainer import build_trainer
 
 
-def train(recipe: Recipe, console: Console) -> list[Point]:
-    """Run a recipe and write its model. Returns the course of the loss."""
+def train(recipe: Recipe, console: Console) -> None:
+    """Run a recipe to its end, from wherever it was stopped, and write what it makes. Raises RecipeError."""
+    state = PartialState(cpu=not torch.cuda.is_available())
+    console.quiet = not state.is_main_process
+    base = open_base(recipe)
+    with state.main_process_first():  # the others find the rows rendered
+        corpus = _load_corpus(recipe, base, console)
+        claim_run(recipe, corpus.digest)
     set_seed(recipe.seed)
-    network, tokenizer = _begin(recipe)
-    console.print(f"{network.num_parameters() / 1e6:.2f} M parameters, {len(tokenizer)} tokens")
+    network = load_network(recipe, base)
+    check_space(recipe, network)
+    console.print(f"{network.num_parameters() / 1e6:,.2f} M parameters, {corpus.rows.num_rows:,} rows")
+    _train(recipe, base, corpus, network, console)
+    if state.num_processes > 1:
+        console.print("trained; now python -m models.training.export writes the model")
+        return
+    checkpoint = last_checkpoint(recipe.folder)
+    assert checkpoint is not None
+    export(recipe, base, checkpoint)
+    console.print(f"{recipe.output} is written")
+
+
+def _load_corpus(recipe: Recipe, base: Base, console: Console) -> Corpus:
+    copies = any(isinstance(phase, CopyingPhase) or phase.copying for phase in recipe.phases)
+    corpus = load_corpus(recipe, base.renderer, base.random_ids() if copies else None)
+    for reason, count in corpus.dropped.most_common():
+        console.print(f"left out: {count:,} rows, {reason}", style="yellow", highlight=False)
+    return corpus
+
+
+def _train(recipe: Recipe, base: Base, corpus: Corpus, network: PreTrainedModel, console: Console) -> None:
+    processes = PartialState().num_processes
+    plan = plan_batches(recipe, corpus, processes)
+    checkpoint = last_checkpoint(recipe.folder)
+    if checkpoint and plan and step_of(checkpoint) * recipe.schedule.accumulate * processes >= len(plan):
+        return
     if recipe.compile:
         for layer in network.model.layers:
             layer.compile(dynamic=True)
-    curriculum = Curriculum()
-    for number, phase in enumerate(recipe.phases, 1):
-        _append_phase(curriculum, f"{number} {phase.kind}", phase, tokenizer, recipe.seed + number)
-        console.print(f"phase {number}, {phase.kind}: to step {len(curriculum)}")
-    with tempfile.TemporaryDirectory() as scratch:
-        points = run(
-            network,
-            curriculum,
-            recipe.schedule,
-            seed=recipe.seed,
-            folder=Path(scratch),
-            save=lambda: save_network(network, tokenizer, recipe.output),
-            save_steps=recipe.save_steps,
-        )
-    _write(recipe, network, tokenizer, points)
-    console.print(f"{recipe.output} is written; the last loss was {points[-1].loss:.3f}")
-    return points
+    a_step = recipe.schedule.accumulate * processes
+    journal = Journal(recipe.folder / JOURNAL, lambda step: plan.part_at(step * a_step) if plan else "1 rows", console)
+    trainer = build_trainer(recipe, network, base.tokenizer, corpus, plan, [journal])
+    journal.tokens = lambda: trainer.tokens
+    if checkpoint:
+        console.print(f"going on from step {step_of(checkpoint)}")
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
 
 
-def _begin(recipe: Recipe) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
-    """The network as training finds it, and its tokenizer."""
-    if recipe.base is not None:
-        return load_network(recipe.base)
-    assert recipe.shape is not None
-    assert recipe.vocabulary is not None
-    tokenizer = _learn_vocabulary(recipe, recipe.vocabulary, recipe.shape.max_position_embeddings)
-    return build_network(recipe.shape, tokenizer), tokenizer
-
-
-def _learn_vocabulary(recipe: Recipe, vocabulary: Vocabulary, max_length: int) -> PreTrainedTokenizerFast:
-    data = next(phase.data for phase in reversed(recipe.phases) if isinstance(phase, RowsPhase))
-    return learn_vocabulary(row_texts(islice(read_rows(data), vocabulary.sample_rows)), vocabulary.size, max_length)
-
-
-def _append_phase(
-    curriculum: Curriculum, name: str, phase: Phase, tokenizer: PreTrainedTokenizerFast, seed: int
-) -> None:
-    first_id, vocabulary = len(SPECIAL_TOKENS), len(tokenizer)
-    if isinstance(phase, CopyingPhase):
-        copying = CopyingBatches(
-            phase.steps,
-            phase.batch_tokens,
-            phase.length,
-            first_id=first_id,
-            vocabulary=vocabulary,
-            seed=seed,
-        )
-        return curriculum.append(name, copying)
-    pad_id = special_id(tokenizer, PAD)
-    examples = _read_examples(phase, tokenizer)
-    batches = RowBatches(examples, phase.batch_tokens, everything=phase.loss == "everything", pad_id=pad_id, seed=seed)
-    steps = len(batches)
-    strewn = CopyingBatches(
-        steps, phase.batch_tokens, _STREWN_LENGTH, first_id=first_id, vocabulary=vocabulary, seed=seed
-    )
-    curriculum.append(name, batches, phase.copying, strewn)
-    return None
-
-
-def _read_examples(phase: RowsPhase, tokenizer: PreTrainedTokenizerFast) -> list[Example]:
-    renderer = Llama3Renderer(tokenizer.backend_tokenizer, "")
-    examples: list[Example] = []
-    tokens = 0
-    for row in track(read_rows(phase.data), "tokenizing", total=None):
-        example = build_example(renderer, row)
-        if len(example.token_ids) <= phase.max_length:
-            examples.append(example)
-            tokens += len(example.token_ids)
-        if phase.max_tokens and tokens >= phase.max_tokens:
-            break
-    return examples
-
-
-def _write(
-    recipe: Recipe, network: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, points: Sequence[Point]
-) -> None:
-    recipe.output.mkdir(parents=True, exist_ok=True)
-    save_network(network, tokenizer, recipe.output)
-    with (recipe.output / "loss.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["phase", "step", "loss"])
-        writer.writerows((point.phase, point.step, f"{point.loss:.4f}") for point in points)
-    draw_curve(points, recipe.output / "loss.png")
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", type=Path)
+    parser.add_argument("--base", help="go on from this model instead of the recipe's")
     parser.add_argument("--output", type=Path, help="write the model there instead of where the recipe says")
+    parser.add_argument("--restart", action="store_true", help="throw away what an earlier run has left")
     options = parser.parse_args(arguments)
-    recipe = load_recipe(options.recipe)
-    if options.output:
-        recipe = recipe.model_copy(update={"output": options.output})
-    train(recipe, Console())
+    console = Console(stderr=True)
+    try:
+        recipe = load_recipe(options.recipe).with_paths(options.base, options.output)
+        if options.restart:
+            forget_run(recipe)
+        train(recipe, console)
+    except (RecipeError, ValidationError) as error:
+        console.print(f"error: {error}", style="red", markup=False, highlight=False)
+        return 2
+    except OSError as error:
+        console.print(f"error: {error}", style="red", markup=False, highlight=False)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 BEGIN, END_OF_TURN, END_OF_TEXT, PAD = "<|begin_of_text|>", "<|eot_id|>", "<|end_of_text|>", "<|finetune_right_pad_id|>"
 SPECIAL_TOKENS = [
@@ -61,7 +61,7 @@ def learn_vocabulary(texts: Iterable[str], size: int, max_length: int) -> PreTra
     return fast
 
 
-def special_id(tokenizer: PreTrainedTokenizerFast, token: str) -> int:
+def special_id(tokenizer: PreTrainedTokenizerBase, token: str) -> int:
     """The id of a special token of ours."""
     token_id = tokenizer.convert_tokens_to_ids(token)
     assert isinstance(token_id, int)
