@@ -5,8 +5,9 @@
 - tail: what changes each turn, inserted just before the last message of the user's, or at a depth.
 
 So a prompt without its tail is a prefix of the next one, and the engine's KV cache is read instead of computed. When
-the budget is full the history is cut once, in a block, at a turn of the user's; the next cut is many turns away. A cut
-can be planned before it is due, so that what it leaves is read ahead of it (`models.cut`).
+the budget is full the history is cut once, in a block, at a turn of the user's or between two of the assistant's, where
+several talk on; the next cut is many turns away. A cut can be planned before it is due, so that what it leaves is read
+ahead of it (`models.cut`).
 """
 
 from bisect import bisect_left
@@ -87,14 +88,14 @@ def build_prompt(
     fit.
     """
     layout = Layout(renderer, head, turns, inserted)
-    start = min(start, layout.last_user)
+    start = min(start, layout.last)
     ids = layout.render(start)
     if len(ids) <= limit_tokens:
         return Prompt(ids, start)
     if not cut:
         raise PromptTooLong(len(ids), limit_tokens, "the conversation")
     start = layout.cut(start, limit_tokens)
-    if planned is not None and start <= planned.start <= layout.last_user:
+    if planned is not None and start <= planned.start <= layout.last:
         ids = Layout(renderer, planned.head, turns, inserted).render(planned.start)
         if len(ids) <= limit_tokens:
             return Prompt(ids, planned.start, as_planned=True)
@@ -133,9 +134,10 @@ class Layout:
         self._renderer = renderer
         self._turns = turns
         self._opening = list(head)
-        self.last_user = max((index for index, turn in enumerate(turns) if turn.role == "user"), default=len(turns))
-        continued = self.last_user < len(turns) and turns[-1].role == "assistant"
-        end = len(turns) - 1 if continued else len(turns)
+        # A reply that has begun is open, and none of what was said.
+        end = len(turns) - 1 if turns and turns[-1].role == "assistant" else len(turns)
+        self.last_user = max((index for index, turn in enumerate(turns) if turn.role == "user"), default=end)
+        self.last = max(0, end - 1)
         self._inserted: defaultdict[int, list[Turn]] = defaultdict(list)
         for insertion in inserted:
             place = self.last_user if insertion.depth is None else max(0, end - insertion.depth)
@@ -158,12 +160,21 @@ class Layout:
         """Where history that begins with `start` may be cut: the turns of the user's after that one."""
         return [index for index in range(start + 1, len(self._turns)) if self._turns[index].role == "user"]
 
+    def breaks(self, start: int) -> list[int]:
+        """Those, and turns of the assistant's after another: who talks on doesn't keep history from being cut."""
+        roles = [turn.role for turn in self._turns[: self.last + 1]]
+        return [
+            index
+            for index in range(start + 1, len(roles))
+            if roles[index] == "user" or roles[index - 1] == roles[index] == "assistant"
+        ]
+
     def cut(self, start: int, limit_tokens: int) -> int:
         """Where history begins that is cut to KEEP_SHARE of its room. Raises PromptTooLong when there is none."""
         target = self.kept_tokens(limit_tokens, KEEP_SHARE)
-        starts = self.starts(start)
+        starts = self.breaks(start)
         fitting = bisect_left(starts, -target, key=self.shrinking)
-        start = starts[fitting] if fitting < len(starts) else self.last_user
+        start = starts[fitting] if fitting < len(starts) else self.latest(limit_tokens)
         # What was written into the history for a message of the user's goes or stays with it.
         with_lore = self.before(start)
         return with_lore if len(self.render(with_lore)) <= limit_tokens else start
@@ -174,9 +185,14 @@ class Layout:
             start -= 1
         return start
 
+    def latest(self, limit_tokens: int) -> int:
+        """Where history begins at the latest: with the user's last turn, or the last one where that is too far back."""
+        latest = min(self.last_user, self.last)
+        return latest if -self.shrinking(latest) <= limit_tokens else self.last
+
     def kept_tokens(self, limit_tokens: int, share: float) -> int:
         """How long a prompt is whose history fills `share` of its room. Raises PromptTooLong when there is none."""
-        fixed = -self.shrinking(self.last_user)
+        fixed = -self.shrinking(self.latest(limit_tokens))
         if fixed > limit_tokens:
             needed = len(self._renderer.render(self._opening))
             if needed > limit_tokens:

@@ -66,7 +66,7 @@ def build_transcript_prompt(
     bytes_a_token = head_bytes / head_tokens if head_tokens else 4
     # Whatever is inserted: it may be other lore each time, and must not move the cut.
     block = (limit_tokens - head_tokens) * (1 - KEEP_SHARE) * bytes_a_token
-    start = _anchor(lines, fitting, block) if fitting else skipped + layout.last_user
+    start = _anchor(lines, fitting, block) if fitting else skipped + layout.cut(0, limit_tokens)
     return Prompt(layout.render(start - skipped), start)
 
 

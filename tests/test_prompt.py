@@ -130,6 +130,27 @@ def test_cut_keeps_what_was_written_for_a_message_with_it() -> None:
     assert [turn.role for turn in turns[cut.start : cut.start + 2]] == ["system", "user"]
 
 
+@pytest.mark.parametrize("asked", [[], [say("user", 3)]])
+@pytest.mark.parametrize("answers", [[], [say("user", 3)]])
+def test_who_talks_on_is_cut_in_a_block(asked: list[Turn], answers: list[Turn]) -> None:
+    turns = [*asked, *[say("assistant", 20)] * 40, *answers, Turn("assistant", LLAMA.encode("Ann:"))]
+    cut = build_prompt(LLAMA, HEAD, turns, inserted=[Insertion(Turn("system", TAIL), 0)], limit_tokens=LIMIT)
+    assert KEEP_SHARE * LIMIT / 2 < len(cut.token_ids) <= LIMIT
+    assert 0 < cut.start < len(turns) - 1
+    again = build_prompt(
+        LLAMA, HEAD, turns, inserted=[Insertion(Turn("system", TAIL), 0)], limit_tokens=LIMIT, start=cut.start
+    )
+    assert again == cut
+
+
+def test_begun_reply_stands_behind_everything_though_no_user_spoke() -> None:
+    begun = Turn("assistant", LLAMA.encode("Ann:"))
+    ids = build_prompt(
+        LLAMA, HEAD, [say("assistant", 2), begun], inserted=[Insertion(Turn("system", TAIL), 0)], limit_tokens=LIMIT
+    ).token_ids
+    assert ids == LLAMA.render([*HEAD, say("assistant", 2), Turn("system", TAIL), begun])
+
+
 def test_continued_reply_keeps_the_tail_before_the_users_turn() -> None:
     turns = [say("user", 3), say("assistant", 2)]
     ids = build_prompt(LLAMA, HEAD, turns, inserted=insert(TAIL), limit_tokens=LIMIT).token_ids
