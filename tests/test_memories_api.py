@@ -77,6 +77,23 @@ async def test_search_finds_the_best_first(running: Live) -> None:
     assert [memory["kind"] for memory in await memories(running, path, kind="user")] == ["user"]
 
 
+async def test_search_of_a_kind_is_not_crowded_out_by_others(running: Live) -> None:
+    path = await open_chat(running)
+    texts = [{"text": f"Moon {number}.", "kind": "event"} for number in range(5)]
+    texts += [{"text": f"Rain {number}."} for number in range(60)]
+    await running.client.post(f"{path}/memories", json={"memories": texts})
+    await write(running, path, "Sam once saw a moon in the pond behind the house.", kind="user")
+    found = await memories(running, path, q="moon", kind="user", limit=1)
+    assert [memory["kind"] for memory in found] == ["user"]
+
+
+async def test_sessions_without_memories_are_not_held_for_good(running: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.sessions.memory.MOST_READY", 8)
+    for _ in range(12):
+        assert await memories(running, await open_chat(running)) == []
+    assert len(memory_of(running)._ready) <= 8
+
+
 async def test_memory_is_changed_field_by_field(running: Live) -> None:
     path = await open_chat(running)
     memory = await write(running, path, "Sam fears lifts.", mood="fear", at=5)

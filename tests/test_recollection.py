@@ -5,14 +5,16 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import pytest
 
 from app.errors import InvalidRequestError
 from app.sessions.exchanges import exchanges, mark_of, source_of
-from app.sessions.recollection import Recollection, parse_as_of, tell
+from app.sessions.recollection import Question, Recollection, parse_as_of, tell
 from app.sessions.session import Message, Session
 from app.store.memories import Memories, MemoryRecord
 from characters.card import CardData, CharacterCard
+from models.memory.ranking import Weights
 from models.scene import UserPersona
 
 
@@ -32,9 +34,11 @@ def memory_of(*messages: Message, **fields: Any) -> MemoryRecord:
     return MemoryRecord("mem", "Something.", **{"at": at, "sources": sources, **fields})
 
 
-def may_tell(record: MemoryRecord, history: Sequence[Message], *, start: int = 99, **fields: Any) -> bool:
+def may_tell(
+    record: MemoryRecord, history: Sequence[Message], *, start: int = 99, whispered: Sequence[str] = (), **fields: Any
+) -> bool:
     recollection = Recollection(Memories("1", [record]), "")
-    return bool(recollection.usable(session_of(history, **fields), history, start)[0])
+    return bool(recollection.usable(session_of(history, **fields), history, start, whispered)[0])
 
 
 SAID = [message(number, "assistant" if number % 2 else "user") for number in range(6)]
@@ -111,7 +115,24 @@ def test_what_is_whispered_is_told_to_nobody_else() -> None:
 
 def test_what_was_whispered_to_the_speaker_stands_in_the_prompt_already() -> None:
     secret = message(2, content="The key is under the mat.", seen_by=("odo",))
-    assert not may_tell(memory_of(secret), [*SAID, secret])
+    assert not may_tell(memory_of(secret), [*SAID, secret], whispered=["msg_2"])
+    # The older ones have no place there.
+    assert may_tell(memory_of(secret), [*SAID, secret])
+
+
+# Vectors
+
+
+def test_vectors_of_another_length_are_none_of_this_models() -> None:
+    known = [MemoryRecord(f"mem_{width}", f"Line {width}.", embedder="model") for width in (2, 3)]
+    vectors = {f"mem_{width}": np.eye(width, dtype=np.float32)[0] for width in (2, 3)}
+    recollection = Recollection(Memories("1", known, vectors), "model")
+    for width in (2, 3):
+        question = Question("Line", np.eye(width, dtype=np.float32)[0])
+        found = recollection.ask(question, recollection.all_of(), Weights(), most=3)
+        assert [record.id for record, _ in found] == [f"mem_{width}"]
+    longer = Question("Line", np.eye(4, dtype=np.float32)[0])
+    assert recollection.ask(longer, recollection.all_of(), Weights(), most=3) == []
 
 
 # Lines

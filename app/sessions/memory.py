@@ -7,7 +7,7 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -19,12 +19,13 @@ from app.errors import NotFoundError
 from app.sessions.exchanges import exchanges, mark_of
 from app.sessions.meaning import Meaning
 from app.sessions.notes import Notes
-from app.sessions.recollection import Recollection, tell
+from app.sessions.recollection import Recollection, stands, tell
 from app.sessions.remembering import Remembering
 from app.sessions.session import Message, Session
 from app.sessions.window import find_start
 from app.store.memories import Memories, MemoryRecord, MemoryStore, NewMemory
 from models.embedding import Embedder, Vectors
+from models.memory.extraction import Kind
 from models.memory.outline import CountTokens
 from models.memory.ranking import Weights
 
@@ -70,6 +71,7 @@ class Memory:
         self._recall = replace(recall, tokens=min(recall.tokens, int(max_model_len * RECALL_SHARE)))
         self._remembering = Remembering(store, self.meaning, notes, count_tokens, int(max_model_len * RECAP_SHARE))
         self._ready: OrderedDict[str, Recollection] = OrderedDict()
+        self._held = 0
         self._catching_up: dict[str, asyncio.Task[None]] = {}
 
     async def remember(self, session: Session, leaving: Sequence[Message]) -> str:
@@ -85,8 +87,13 @@ class Memory:
         except NotFoundError:  # deleted meanwhile
             return ""
 
-    async def recall(self, session: Session, history: Sequence[Message], room_tokens: int) -> tuple[str, ...]:
-        """The memories, as lines of a prompt, that the last message of `history` brings back, in `room_tokens`."""
+    async def recall(
+        self, session: Session, history: Sequence[Message], room_tokens: int, whispered: Collection[str] = ()
+    ) -> tuple[str, ...]:
+        """The memories, as lines of a prompt, that the last message of `history` brings back, in `room_tokens`.
+
+        `whispered` are the ids of those messages for a few that stand in the prompt.
+        """
         if session.memory == "off" or not history:
             return ()
         try:
@@ -94,10 +101,11 @@ class Memory:
         except NotFoundError:  # not written yet
             return ()
         start = find_start(session, history)
-        self._catch_up(session, history[:start], recollection.memories)
+        left = [message for place, message in enumerate(history) if not stands(message, place, start, whispered)]
+        self._catch_up(session, left, recollection.memories)
         if not recollection.memories.records:
             return ()
-        usable = await anyio.to_thread.run_sync(recollection.usable, session, history, start)
+        usable = await anyio.to_thread.run_sync(recollection.usable, session, history, start, whispered)
         if not usable.any():
             return ()
         question = await self.meaning.question(_asked(history))
@@ -107,12 +115,17 @@ class Memory:
         moment = datetime.fromtimestamp(now).astimezone()
         return self._fit([tell(record, moment) for record, _ in found], min(self._recall.tokens, room_tokens))
 
-    async def search(self, session_id: str, text: str, *, most: int) -> list[tuple[MemoryRecord, float]]:
-        """The memories that a text brings back, with their scores, whoever may know them. Raises NotFoundError."""
+    async def search(
+        self, session_id: str, text: str, *, most: int, kind: Kind | None = None
+    ) -> list[tuple[MemoryRecord, float]]:
+        """The memories (of one `kind`) that a text brings back, with their scores, whoever may know them.
+
+        Raises NotFoundError.
+        """
         recollection = await self._recollection(session_id)
         question = await self.meaning.question(text)
         weights = replace(self._recall.weights, least_meaning=LEAST_FOUND)
-        ask = partial(recollection.ask, question, recollection.everything(), weights, most=most)
+        ask = partial(recollection.ask, question, recollection.all_of(kind), weights, most=most)
         return await anyio.to_thread.run_sync(ask)
 
     async def all(self, session_id: str) -> Sequence[MemoryRecord]:
@@ -160,15 +173,21 @@ class Memory:
 
     async def _recollection(self, session_id: str) -> Recollection:
         """The session's memories as they are now, made ready once for as long as nothing is written."""
-        ready = self._ready.pop(session_id, None)
+        ready = self._let_go(session_id)
         memories = await self.store.read(session_id, ready.memories if ready else Memories())
         if ready is None or ready.memories is not memories:
             ready = Recollection(memories, self.meaning.model)
+        # Another turn may have made them ready meanwhile.
+        self._let_go(session_id)
         self._ready[session_id] = ready
-        held = sum(len(other.memories.records) for other in self._ready.values())
-        while held > MOST_READY and len(self._ready) > 1:
-            _, oldest = self._ready.popitem(last=False)
-            held -= len(oldest.memories.records)
+        self._held += _weight(ready)
+        while self._held > MOST_READY and len(self._ready) > 1:
+            self._let_go(next(iter(self._ready)))
+        return ready
+
+    def _let_go(self, session_id: str) -> Recollection | None:
+        ready = self._ready.pop(session_id, None)
+        self._held -= _weight(ready) if ready else 0
         return ready
 
     def _catch_up(self, session: Session, before: Sequence[Message], known: Memories) -> None:
@@ -193,6 +212,11 @@ class Memory:
                 room_tokens -= tokens
                 told.append(line)
         return tuple(told)
+
+
+def _weight(ready: Recollection) -> int:
+    """What a session counts for: its memories, and one for itself where it has none."""
+    return len(ready.memories.records) + 1
 
 
 def _asked(history: Sequence[Message]) -> str:

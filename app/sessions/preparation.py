@@ -22,6 +22,8 @@ from models.sections import head_messages
 
 # Of the context that is kept free for a reply when lore is told.
 REPLY_SHARE = 0.25
+# Of the context that whispers may take which stand in the prompt; older ones come back as memories.
+WHISPERS_SHARE = 1 / 8
 # What the template and headings put around it all, at most.
 GLUE_TOKENS = 96
 # The revision of a character that nobody wrote down.
@@ -56,6 +58,33 @@ def loses_lore(setup: Setup, start: int) -> bool:
 def count_spoken(history: Sequence[Message]) -> int:
     """The messages that lorebooks count: all but the system's."""
     return sum(message.role != "system" for message in history)
+
+
+def latest_whispers(heard: Sequence[Message], most_tokens: int) -> list[Message]:
+    """What was whispered, of the latest as much as fits: whole exchanges, and the last one in any case."""
+    whispers = [message for message in heard if message.seen_by]
+    firsts = [place for place, message in enumerate(whispers) if message.role == "user" or not place]
+    start = next(
+        (place for place in firsts if sum(len(one.token_ids) for one in whispers[place:]) <= most_tokens),
+        firsts[-1] if firsts else 0,
+    )
+    return whispers[start:]
+
+
+def _told_alone(speaker: Member) -> list[str]:
+    """What a prompt says of the one of a cast who speaks, macros as they are written."""
+    data, profile = speaker.card.data, speaker.card.profile
+    return [
+        speaker.card.persona,
+        profile.lines() if profile else "",
+        data.system_prompt,
+        data.description,
+        data.personality,
+        data.mes_example,
+        data.post_history_instructions,
+        speaker.motive,
+        speaker.knowledge,
+    ]
 
 
 class Preparation:
@@ -138,10 +167,9 @@ class Preparation:
             # What is frozen would be in everybody's history.
             told = told.thawed("")
             told = replace(told, blocks=[block for block in told.blocks if block.text not in always])
-        whispers = [
-            session.heading(message.role, message.speaker) + message.content for message in heard if message.seen_by
-        ]
-        scene = session.scene(told, context, speaker, whispers if speaker else ())
+        whispered = latest_whispers(heard, int(self._max_model_len * WHISPERS_SHARE)) if speaker else []
+        whispers = [session.heading(message.role, message.speaker) + message.content for message in whispered]
+        scene = session.scene(told, context, speaker, whispers)
         return Setup(
             plan,
             session.shared(said),
@@ -150,7 +178,7 @@ class Preparation:
                 scene,
                 instructions=plan.instructions,
                 request=plan.request,
-                memories=await self._recall(session, heard, told) if speaker else (),
+                memories=await self._recall(session, heard, told, speaker, whispered) if speaker else (),
             ),
         )
 
@@ -159,12 +187,20 @@ class Preparation:
             return NO_WORDS
         return Beginning(told.begun, self._renderer.encode(told.begun))
 
-    async def _recall(self, session: Session, history: Sequence[Message], told: Told) -> Sequence[str]:
+    async def _recall(
+        self,
+        session: Session,
+        history: Sequence[Message],
+        told: Told,
+        speaker: Member | None = None,
+        whispered: Sequence[Message] = (),
+    ) -> Sequence[str]:
         """Lines of memory, in the room that the lore leaves."""
         if self._memory is None:
             return ()
         lore = sum(self._renderer.count_tokens(block.text) for block in told.blocks if block.part != "head")
-        return await self._memory.recall(session, history, self._room(session, history) - lore)
+        room = self._room(session, history, speaker) - lore - sum(len(message.token_ids) for message in whispered)
+        return await self._memory.recall(session, history, room, [message.id for message in whispered])
 
     async def _tell(
         self,
@@ -194,13 +230,14 @@ class Preparation:
             chat,
             context=context,
             state=lore_state(by_speaker),
-            room_tokens=self._room(session, history),
+            room_tokens=self._room(session, history, speaker),
         )
 
-    def _room(self, session: Session, history: Sequence[Message]) -> int:
-        """Tokens that lore may take of what head, reply and last message leave."""
+    def _room(self, session: Session, history: Sequence[Message], speaker: Member | None = None) -> int:
+        """Tokens that lore may take of what head, reply and last message leave, and the card of a cast's speaker."""
         last = len(history[-1].token_ids) if history else 0
-        beside = self._renderer.count_tokens(session.note.text + session.card.data.post_history_instructions)
+        texts = _told_alone(speaker) if speaker else [session.card.data.post_history_instructions]
+        beside = self._renderer.count_tokens("".join([session.note.text, *texts]))
         taken = count_tokens(session.head) + last + beside + GLUE_TOKENS
         return max(0, int(self._max_model_len * (1 - REPLY_SHARE)) - taken)
 

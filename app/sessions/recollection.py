@@ -1,7 +1,7 @@
 """A session's memories, ready to be asked for those that a message brings back."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -15,9 +15,10 @@ from app.sessions.exchanges import source_of
 from app.sessions.session import Message, Session
 from app.store.memories import Memories, MemoryRecord
 from models.embedding import Vectors
+from models.memory.extraction import Kind
 from models.memory.keywords import Keywords, words_of
 from models.memory.mood import NEUTRAL, Moods, named_mood
-from models.memory.ranking import Weights, best, blend, rank
+from models.memory.ranking import LOOKED_AT, Weights, best, blend, rank
 
 # Moments that a date can say, in seconds: some days after the year 1 to some before the year 10000.
 EARLIEST, LATEST = -62_135_000_000.0, 253_402_000_000.0
@@ -40,6 +41,7 @@ class Recollection:
     def __init__(self, memories: Memories, embedder: str) -> None:
         self.memories = memories
         self._embedder = embedder
+        self._vectors: dict[int, Vectors | None] = {}
 
     def ask(
         self, question: Question, usable: Mask, weights: Weights, *, most: int, now: float | None = None
@@ -47,29 +49,31 @@ class Recollection:
         """The best of the `usable` memories with their scores, the best first, none of which say the same."""
         if not usable.any():
             return []
-        vectors = None if question.vector is None else self._vectors
+        vectors = None if question.vector is None else self._read_vectors(len(question.vector))
         likeness = None if vectors is None or question.vector is None else vectors @ question.vector
         meaning = blend(likeness, self._keywords.scores(question.text))
         ages = (time.time() if now is None else now) - self._times
         scores = rank(meaning, question.mood, self._moods, ages.astype(np.float32), weights)
         scores = np.where(usable, scores, np.float32(-np.inf))
-        found = islice(best(scores, vectors, self._words), most)
+        found = islice(best(scores, vectors, self._words, looked_at=max(most, LOOKED_AT)), most)
         return [(self.memories.records[index], float(scores[index])) for index in found]
 
-    def everything(self) -> Mask:
-        return np.ones(len(self.memories.records), np.bool_)
+    def all_of(self, kind: Kind | None = None) -> Mask:
+        """Those of a kind, or all."""
+        records = self.memories.records
+        return np.fromiter((kind in (None, record.kind) for record in records), np.bool_, len(records))
 
-    def usable(self, session: Session, history: Sequence[Message], start: int) -> Mask:
+    def usable(self, session: Session, history: Sequence[Message], start: int, whispered: Collection[str] = ()) -> Mask:
         """Those that the next reply to `history` may know: said on this branch, no later than the session's `as_of`.
 
-        What stands in `history[start:]` is in the prompt, and not told again.
+        What stands in the prompt isn't told again: `history[start:]`, and of what was whispered those ids.
         """
         places: dict[str, int] = {}
         for place, message in enumerate(history):
             places.setdefault(source_of(message), place)
-        visible = {source_of(message) for message in history[start:]}
-        # What was whispered to the speaker stands in its prompts for good.
-        visible |= {source_of(message) for message in history[:start] if message.seen_by}
+        visible = {
+            source_of(message) for place, message in enumerate(history) if stands(message, place, start, whispered)
+        }
         until = _limit(session, history)
         told = (record.enabled and _known(record, places, visible, until) for record in self.memories.records)
         return np.fromiter(told, np.bool_, len(self.memories.records))
@@ -91,16 +95,22 @@ class Recollection:
         moods = [_mood(record) for record in self.memories.records]
         return np.array(moods, np.float32).reshape(len(moods), len(NEUTRAL))
 
-    @cached_property
-    def _vectors(self) -> Vectors | None:
-        """A row for each memory, of nan for those that have no vector of this model."""
-        known = self.memories.vectors
-        rows = [known.get(record.id) if record.embedder == self._embedder else None for record in self.memories.records]
-        width = max((len(row) for row in rows if row is not None), default=0)
-        if not width:
-            return None
-        nothing = np.full(width, np.nan, np.float32)
-        return np.array([nothing if row is None or len(row) != width else row for row in rows], np.float32)
+    def _read_vectors(self, width: int) -> Vectors | None:
+        """A row for each memory, of nan for those that have no vector of this model: one of `width` numbers."""
+        if width not in self._vectors:
+            known = self.memories.vectors
+            mine = (record.id if record.embedder == self._embedder else "" for record in self.memories.records)
+            rows = [row if (row := known.get(name)) is not None and len(row) == width else None for name in mine]
+            nothing = np.full(width, np.nan, np.float32)
+            found = any(row is not None for row in rows)
+            vectors = np.array([nothing if row is None else row for row in rows], np.float32) if found else None
+            self._vectors = {width: vectors}
+        return self._vectors[width]
+
+
+def stands(message: Message, place: int, start: int, whispered: Collection[str]) -> bool:
+    """Whether a prompt has message number `place`: a whisper where it is one of those, others from `start` on."""
+    return message.id in whispered if message.seen_by else place >= start
 
 
 def parse_as_of(session: Session, said: float | str | None) -> float | str | None:

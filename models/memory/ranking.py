@@ -53,13 +53,15 @@ def rank(meaning: Scores, mood: Moods, moods: Moods, ages_s: Scores, weights: We
     return ranked
 
 
-def best(scores: Scores, vectors: Vectors | None, words: Sequence[frozenset[str]]) -> Iterator[int]:
+def best(
+    scores: Scores, vectors: Vectors | None, words: Sequence[frozenset[str]], *, looked_at: int = LOOKED_AT
+) -> Iterator[int]:
     """The memories from the best one on, each as unlike those before as it is good; none says what another has said.
 
-    Likeness is that of `vectors`, rows of nan for those that have none; without any, of `words`. Only the LOOKED_AT
-    best are looked at.
+    Likeness is that of `vectors`, rows of nan for those that have none; without any, of `words`. Only the
+    `looked_at` best are looked at.
     """
-    found = np.argsort(-scores, kind="stable")[:LOOKED_AT]
+    found = np.argsort(-scores, kind="stable")[:looked_at]
     left = scores[found]
     rows = None if vectors is None else np.nan_to_num(vectors[found])
     likest = np.zeros_like(left)

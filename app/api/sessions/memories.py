@@ -80,8 +80,8 @@ async def list_memories(
 ) -> dict[str, Any]:
     """A page of memories, the newest first; pass `next_cursor` as `cursor` for older ones. A search is one page."""
     if q.strip():
-        found = await memory.search(session_id, q, most=limit)
-        shown = [to_wire(record) | {"score": round(score, 4)} for record, score in found if kind in (None, record.kind)]
+        found = await memory.search(session_id, q, most=limit, kind=kind)
+        shown = [to_wire(record) | {"score": round(score, 4)} for record, score in found]
         return {"memories": shown, "next_cursor": None}
     records = [record for record in await memory.all(session_id) if kind in (None, record.kind)][::-1]
     page = records[cursor : cursor + limit]
