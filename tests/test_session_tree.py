@@ -1,14 +1,19 @@
 """A session as a tree: swipes, continue, impersonate, edit, delete, fork, undo, checkpoints, over real sockets."""
 
+import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
 from redis.asyncio import Redis
 
+from app.api.sessions.messages import messages_to_wire
 from app.sessions import tree
+from app.sessions.session import Message
 from models.renderer import Renderer
+from tests.conversations import new_session
 from tests.fake_engine import FakeEngine, Script
 from tests.live import Live, serve_live
 from tests.refusals import assert_error
@@ -91,6 +96,17 @@ async def test_swipe_that_is_selected_is_what_the_next_turn_answers(live: Live) 
     assert await texts(live, session) == ["Hello.", "Second reply.", "And then?", "Third reply."]
     assert "Second reply." in last_prompt(live)
     assert "First reply." not in last_prompt(live)
+
+
+async def test_page_of_many_swipes_is_told_at_once() -> None:
+    swipes = [Message(f"msg_{number:05}", None, "assistant", "Well.", [1], created=number) for number in range(20_000)]
+    session = replace(new_session(), messages={swipe.id: swipe for swipe in swipes}, tip=swipes[0].id)
+    began = time.perf_counter()
+    told = await messages_to_wire(session, swipes[-1000:])
+    # Looked up one by one they are ten seconds of work, for which every stream waits.
+    assert time.perf_counter() - began < 1
+    assert told[0]["swipe"] == {"index": 19_000, "count": 20_000, "previous": "msg_18999", "next": "msg_19001"}
+    assert told[-1]["swipe"]["next"] is None
 
 
 async def test_branch_is_read_through_any_of_its_messages(live: Live) -> None:

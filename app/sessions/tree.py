@@ -60,10 +60,21 @@ class Swipes:
         for children in self._children.values():
             # Copies have the time of what they copy, and a hash no order.
             children.sort(key=lambda message: (message.created, message.id))
+        self._siblings: dict[tuple[str | None, str], list[Message]] = {}
+        self._places: dict[str, int] = {}
+        for children in self._children.values():
+            for message in children:
+                siblings = self._siblings.setdefault((message.parent, message.role), [])
+                self._places[message.id] = len(siblings)
+                siblings.append(message)
 
-    def of(self, message: Message) -> list[Message]:
+    def of(self, message: Message) -> Sequence[Message]:
         """The message and its siblings, the oldest first."""
-        return [child for child in self._children[message.parent] if child.role == message.role]
+        return self._siblings[message.parent, message.role]
+
+    def place(self, message: Message) -> int:
+        """Which of them it is, counted from 0."""
+        return self._places[message.id]
 
     def leaf(self, message: Message) -> Message:
         """Where the branch through `message` ends: on the active branch there, else with the newest of each."""

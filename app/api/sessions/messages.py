@@ -20,23 +20,21 @@ async def messages_to_wire(session: Session, messages: Sequence[Message], view: 
 
 def _tell(session: Session, messages: Sequence[Message], view: View) -> list[dict[str, Any]]:
     swipes = Swipes(session)
-    return [_seen(message, view) | _swipe(message, swipes.of(message)) for message in messages]
+    return [_seen(message, view) | _swipe(swipes.of(message), swipes.place(message)) for message in messages]
 
 
 def _seen(message: Message, view: View) -> dict[str, Any]:
     return message.to_wire() | (content_to_wire(message.content, view) if message.role == "assistant" else {})
 
 
-def _swipe(message: Message, siblings: Sequence[Message]) -> dict[str, Any]:
+def _swipe(siblings: Sequence[Message], index: int) -> dict[str, Any]:
     """Which of its siblings a message is, counted from 0, and those beside it; nothing for an only one."""
     if len(siblings) == 1:
         return {}
-    index = siblings.index(message)
-    before, after = siblings[:index][-1:], siblings[index + 1 :][:1]
     swipe = {
         "index": index,
         "count": len(siblings),
-        "previous": before[0].id if before else None,
-        "next": after[0].id if after else None,
+        "previous": siblings[index - 1].id if index else None,
+        "next": siblings[index + 1].id if index + 1 < len(siblings) else None,
     }
     return {"swipe": swipe}
