@@ -1,5 +1,6 @@
 """Several characters in one session: who speaks, what each is told, what it costs to change speakers."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,8 +10,10 @@ from redis.asyncio import Redis
 from app.sessions.cast import Member, next_in_list, next_naturally
 from app.sessions.session import Message
 from characters.card import CardData, CharacterCard
+from models.engine import EngineError
 from models.renderer import Renderer
 from tests.fake_engine import FakeEngine, Script
+from tests.faults import assert_error_frames
 from tests.live import Live, serve_live
 from tests.refusals import assert_error
 
@@ -271,6 +274,17 @@ async def test_auto_ends_with_what_keeps_the_next_turn_from_beginning(live: Live
     *_, failed, done = [line for line in streamed.text.splitlines() if line]
     assert '"code":"speaker_missing"' in failed
     assert done == "data: [DONE]"
+
+
+async def test_auto_tells_in_a_frame_why_a_later_turn_failed_before_its_first_word(live: Live) -> None:
+    session = await open_scene(live)
+    live.engine.script = Script(says=REPLIES, hold_after=1)
+    streamed = asyncio.create_task(live.client.post(f"{session}/auto", json={"turns": 3, "stream": True}))
+    await asyncio.wait_for(live.engine.held.wait(), 10)
+    live.engine.script = Script(fail_after=0, failure=EngineError("it failed"))
+    live.engine.go.set()
+    assert_error_frames((await streamed).text.splitlines(), "engine_error")
+    assert await speakers(live, session) == ["ann"]
 
 
 async def test_auto_speaks_on_with_one_character_too(live: Live) -> None:

@@ -86,17 +86,21 @@ class AutoStream(AutoResponse):
     """The turns' frames in one stream; what keeps a later turn from beginning is told in an error frame."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = failed = False
+        started = failed = refused = False
 
         async def forward(message: Message) -> None:
-            nonlocal started, failed
+            nonlocal started, failed, refused
             if message["type"] == "http.response.start":
+                refused = message["status"] != 200
                 if not started:
-                    failed = message["status"] != 200
+                    failed = refused
                     await send(message)
                 started = True
             else:
                 body = message.get("body", b"")
+                if refused and not failed:
+                    # A later turn's status would have been another: its error is a frame.
+                    body = b"data: " + body + b"\n\n"
                 body = body if failed else body.removesuffix(DONE)
                 await send({"type": "http.response.body", "body": body, "more_body": not failed})
 
