@@ -45,7 +45,8 @@ async def test_redis_stopped_in_mid_turn_is_told(fragile: Live, own_redis: OwnRe
         assert_error_frames(answer.text.splitlines(), "store_unavailable")
     else:
         assert answer.status_code == 503
-        assert answer.headers["retry-after"]
+        # Redis may have written it and died before it said so.
+        assert answer.headers["x-should-retry"] == "false"
         assert answer.json()["error"]["code"] == "store_unavailable"
     own_redis.start()
 

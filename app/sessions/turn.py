@@ -102,6 +102,8 @@ class RunningTurn:
         self.cached_tokens = 0
         self.write = write
         self.version: int | None = None
+        # Whether what was spoken is stored, or may be: Redis can have written what it gave no answer to.
+        self.may_be_stored = False
         self.written: Sequence[Message] = ()
         # What is done at the end with a reply that no session keeps. It raises nothing.
         self.keep: Callable[[RunningTurn], Awaitable[None]] | None = None
@@ -237,6 +239,7 @@ class RunningTurn:
             for index, choice in enumerate(choices)
             if write.is_worth_keeping(choice)
         ]
+        self.may_be_stored = True
         session = await self._turns.sessions.commit(
             write.session,
             [*write.plan.added, *written],

@@ -72,8 +72,8 @@ class TurnResponse(Response):
     async def _fail(self, error: ApiError, scope: Scope, receive: Receive, send: Send, *, started: bool) -> None:
         """Answer with an HTTP error or, once a stream has begun, with an error frame and [DONE]."""
         answer = self.failure = self._on_error(error)
-        if self.turn.version is not None:
-            # What was spoken is stored: a client that sends the turn again by itself would double it.
+        if self.turn.may_be_stored:
+            # What was spoken is stored, or may be: a client that sends the turn again by itself would double it.
             answer.headers["x-should-retry"] = "false"
         if started:
             body = self._held() + b"data: " + bytes(answer.body) + b"\n\n" + DONE
