@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -50,6 +51,29 @@ async def test_long_turn_keeps_its_lease(live: Live, redis: Redis) -> None:
             while (now := await redis.pttl(key)) <= left:
                 left = now
     assert now > left
+
+
+@pytest.mark.anyio
+async def test_turn_keeps_its_lease_while_it_begins(live: Live, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = await open_session(live)
+    key = f"oc:{{{session.rpartition('/')[2]}}}:lease"
+    preparation = live.app.state.turns.preparation
+    prepare, held, go = preparation.prepare, asyncio.Event(), asyncio.Event()
+
+    async def slowly(*args: Any, **more: Any) -> Any:
+        held.set()
+        await go.wait()
+        return await prepare(*args, **more)
+
+    monkeypatch.setattr(preparation, "prepare", slowly)
+    turn = asyncio.create_task(live.client.post(f"{session}/messages", json={"content": "Hello."}))
+    await asyncio.wait_for(held.wait(), 10)
+    left = await redis.pttl(key)
+    async with asyncio.timeout(10):
+        while (now := await redis.pttl(key)) <= left:
+            left = now
+    go.set()
+    assert (await turn).status_code == 200
 
 
 @pytest.mark.anyio

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import anyio
@@ -43,6 +44,7 @@ class Running:
         self._most = most
         self._stream_interval = stream_interval
         self._turns: set[RunningTurn] = set()
+        self._beginning: set[tuple[str, str]] = set()
         self._in_sessions = asyncio.Event()
         self._alone: set[asyncio.Task[None]] = set()
 
@@ -70,6 +72,15 @@ class Running:
     def leave(self, turn: "RunningTurn", *, waited: bool) -> None:
         self._turns.discard(turn)
         (self._metrics.waiting if waited else self._metrics.running).dec()
+
+    @contextmanager
+    def holding(self, session_id: str, lease: str) -> Iterator[None]:
+        """Keep the lease while the body runs, in which a turn begins that is entered afterwards."""
+        self._beginning.add((session_id, lease))
+        try:
+            yield
+        finally:
+            self._beginning.discard((session_id, lease))
 
     def let_go(self, playing: Coroutine[None, None, None]) -> None:
         """Have a turn played whether or not its client stays. `drain` waits for it."""
@@ -103,10 +114,11 @@ class Running:
                     turn.stop()
 
     async def keep_leases(self, every_s: float) -> None:
-        """Renew the lease of every turn, for ever: a round that fails is the next one's to make good."""
+        """Renew the lease of each turn that runs or begins, for ever: a failed round is the next one's to make good."""
         while True:
             await asyncio.sleep(every_s)
             leases = [(turn.write.session.id, turn.write.turn_id) for turn in self._turns if turn.write]
+            leases += self._beginning
             try:
                 await self._sessions.renew(leases)
             except Exception as error:  # whatever it is, the other turns' sessions depend on the next round

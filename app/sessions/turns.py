@@ -298,7 +298,9 @@ class Turns:
             # That attempt may have ended just now; from here on it can't commit any more.
             await self.sessions.check_undone(session_id, operation)
             terms.check(session)
-            yield await self.preparation.renew(session), turn_id
+            # A director, or a voice that is loaded, may take longer than a lease.
+            with self.running.holding(session_id, turn_id):
+                yield await self.preparation.renew(session), turn_id
         except BaseException:
             with anyio.CancelScope(shield=True), suppress(UnavailableError):
                 await self.sessions.release(session_id, turn_id)
