@@ -28,8 +28,9 @@ from app.store.memories import MemoryStore
 from app.store.sessions import SessionStore
 from characters.card import CharacterCard
 from characters.library import load_library
+from loadtest import heldout
 from loadtest.machine import describe_machine
-from loadtest.planted import FACTS, draw_chat
+from loadtest.planted import FACTS, NEWS, Fact, draw_chat
 from loadtest.report import wide_console
 from loadtest.summary import Figures, spread
 from models.embedding import Embedder, open_local_embedder
@@ -49,6 +50,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("--turns", type=int, default=300)
     add("--chats", type=int, default=3, help="the same facts among other talk, at other places")
+    add("--held-out", action="store_true", help="facts and talk that no setting was ever chosen by")
     add("--model", default="models/tiny", help="whose tokens memories are counted in")
     add("--json", type=Path, help="write the figures here")
     arguments = parser.parse_args(argv)
@@ -87,25 +89,26 @@ class Asked:
 async def measure(arguments: argparse.Namespace, directory: Path) -> dict[str, Figures]:
     """The figures of each way to find memories."""
     renderer = load_renderer(arguments.model)
+    facts, news = (heldout.FACTS, heldout.NEWS) if arguments.held_out else (FACTS, NEWS)
     embedder = await open_local_embedder()
     ways: dict[str, Embedder | None] = {MINILM: embedder, WORDS: None}
     asked = {name: Asked() for name in ways}
     async with embedded_redis(directory) as url, connect(url) as redis:
         for seed in range(arguments.chats):
             for name, way in ways.items():
-                session = chat_session(renderer, arguments.turns, seed)
+                session = chat_session(renderer, draw_chat(arguments.turns, seed, facts, news))
                 session = await SessionStore(redis, 30).create(session)
                 memory = Memory(MemoryStore(redis), lambda text: len(renderer.encode(text)), CONTEXT, embedder=way)
                 await _remember(memory, session)
-                await _ask(memory, session, asked[name])
+                await _ask(memory, session, facts, asked[name])
     await embedder.close()
     return {name: found.figures() for name, found in asked.items()}
 
 
-def chat_session(renderer: Renderer, turns: int, seed: int) -> Session:
+def chat_session(renderer: Renderer, chat: Sequence[tuple[str, str]]) -> Session:
     """A session in which the chat was had, a message every EVERY_S until now, of which IN_PROMPT are in the prompt."""
     past: list[tuple[Speaker, str]] = []
-    for said, answer in draw_chat(turns, seed):
+    for said, answer in chat:
         past += [("user", said), ("assistant", answer)]
     session = open_session(Shipped(load_library()["lyra"]), UserPersona("Sam"), renderer, greeting=None, past=past)
     branch = session.branch()
@@ -120,9 +123,9 @@ async def _remember(memory: Memory, session: Session) -> None:
         await memory.remember(session, left[start : start + LEAVING])
 
 
-async def _ask(memory: Memory, session: Session, asked: Asked) -> None:
+async def _ask(memory: Memory, session: Session, facts: Sequence[Fact], asked: Asked) -> None:
     branch = session.branch()
-    for fact in FACTS:
+    for fact in facts:
         found = [record.text for record, _ in await memory.search(session.id, fact.question, most=3)]
         asked.first.append(any(fact.told in text for text in found[:1]))
         asked.three.append(any(fact.told in text for text in found))
@@ -155,7 +158,8 @@ def main() -> int:
     machine: dict[str, Any] = describe_machine()
     with tempfile.TemporaryDirectory(prefix="opencharacter-memory-") as directory:
         figures = uvloop.run(measure(arguments, Path(directory)))
-    title = f"{len(FACTS)} facts in a chat of {arguments.turns} turns, {arguments.chats} chats"
+    held_out = " held out" if arguments.held_out else ""
+    title = f"{len(FACTS)} facts{held_out} in a chat of {arguments.turns} turns, {arguments.chats} chats"
     console.print(result_table(figures, title))
     console.print(" · ".join(f"{key} {value}" for key, value in machine.items()))
     recall: float = figures[MINILM]["recall@3"]

@@ -116,7 +116,7 @@ FACTS = (
 
 # What is said between: of much the same things, but of other people, or of nothing.
 _PEOPLE = ("A colleague", "The baker", "My old teacher", "A friend of a friend", "The man downstairs", "Your cook")
-_NEWS = (
+NEWS = (
     "has a sister who sells hats.",
     "bought a new bicycle and rides it to work.",
     "keeps a dog that barks at trams.",
@@ -176,19 +176,24 @@ _ANSWERS = (
 )
 
 
-def draw_chat(turns: int, seed: int = 0) -> list[tuple[str, str]]:
-    """Pairs of what the user says and the answer; every fact stands once in the first two thirds, at its own place."""
+def draw_chat(
+    turns: int, seed: int = 0, facts: Sequence[Fact] = FACTS, news: Sequence[str] = NEWS
+) -> list[tuple[str, str]]:
+    """Pairs of what the user says and the answer; every fact stands once in the first two thirds, at its own place.
+
+    `news` are what other people do.
+    """
     chance = seeded(seed)
     talk = [pattern.format(thing=thing) for pattern in _TALK for thing in _THINGS]
-    news = [f"{who} {what}" for who in _PEOPLE for what in _NEWS]
-    filler = talk + news
+    of_others = [f"{who} {what}" for who in _PEOPLE for what in news]
+    filler = talk + of_others
     chance.shuffle(filler)
     said = [(filler[turn % len(filler)], chance.choice(_ANSWERS)) for turn in range(turns)]
-    for place, fact in zip(places(turns, seed), FACTS, strict=True):
+    for place, fact in zip(places(turns, seed, len(facts)), facts, strict=True):
         said[place] = (fact.told, fact.answer)
     return said
 
 
-def places(turns: int, seed: int = 0) -> Sequence[int]:
+def places(turns: int, seed: int = 0, count: int = len(FACTS)) -> Sequence[int]:
     """The turn of each fact."""
-    return seeded(seed + 1).sample(range(2 * turns // 3), len(FACTS))
+    return seeded(seed + 1).sample(range(2 * turns // 3), count)
