@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from app.sessions.cast import Member, next_in_list, next_naturally
+from app.sessions.cast import Member, find_member, next_in_list, next_naturally
 from app.sessions.session import Message
 from characters.card import CardData, CharacterCard
 from models.engine import EngineError
@@ -155,6 +155,21 @@ async def test_nobody_is_told_what_another_one_knows(live: Live) -> None:
     assert [MOTIVE in text for text in told] == [False, False, True]
 
 
+async def test_inspector_shows_the_prompt_of_each_of_the_cast(live: Live) -> None:
+    session = await open_scene(live, motives={"ben": MOTIVE}, knowledge={"ann": SECRET})
+    await say(live, session, "Go on.", speaker="ann")
+    shown = {}
+    for who in ("ann", "ben"):
+        query = {"session": session.rpartition("/")[2], "text": "Well?"}
+        answer = await live.client.get(f"/characters/{who}/prompt", params=query)
+        shown[who] = "\n".join(block["text"] for block in answer.raise_for_status().json()["blocks"])
+    assert "Ann Lee sees through" in shown["ann"]
+    assert SECRET in shown["ann"]
+    assert SECRET not in shown["ben"]
+    assert MOTIVE in shown["ben"]
+    assert "Ann Lee:\nFirst reply." in shown["ben"]
+
+
 async def test_whisper_is_heard_by_those_it_is_for(live: Live) -> None:
     session = await open_scene(live)
     whispered = await say(live, session, "Psst, the cellar.", to=["ben", "Cleo"])
@@ -166,6 +181,24 @@ async def test_whisper_is_heard_by_those_it_is_for(live: Live) -> None:
         await say(live, session, "Aloud.", speaker=speaker)
         assert ("Psst, the cellar." in prompt(live)) is hears
         assert ("First reply." in prompt(live)) is hears
+
+
+async def test_who_does_not_hear_it_cannot_answer_it(live: Live) -> None:
+    session = await open_scene(live)
+    whispered = {"content": "Psst.", "to": ["ben"]}
+    answer = await live.client.post(f"{session}/messages", json=whispered | {"speaker": "ann"})
+    assert_error(answer, 400, code="speaker_hears_nothing", param="speaker")
+    assert await speakers(live, session) == []
+    assert (await say(live, session, **whispered, speaker="ben"))["message"]["speaker"] == "ben"
+
+
+async def test_so_many_whispers_leave_room_for_the_last_one(live: Live) -> None:
+    session = await open_scene(live)
+    for number in range(60):
+        turn = await say(live, session, f"Number {number}. " + "moon " * 40, to=["ben"])
+        assert turn["message"]["speaker"] == "ben"
+    assert "Number 59." in prompt(live)
+    assert "Number 0." not in prompt(live)
 
 
 async def test_lore_of_a_member_is_told_to_it_alone(live: Live) -> None:
@@ -213,6 +246,18 @@ def test_name_inside_a_word_is_no_mention() -> None:
     assert next_naturally(cast, [line("An annual bench.")], "seed").character_id == "b"
 
 
+def test_article_of_a_name_is_no_mention() -> None:
+    queen, smith = member("queen", "The Queen"), member("smith", "The Smith")
+    said = [Message("m", None, "user", "Where is the smith?", [])]
+    assert next_naturally([queen, smith], said, "seed") is smith
+
+
+def test_id_goes_before_somebody_elses_name() -> None:
+    twin, lyra = member("twin", "Lyra"), member("lyra", "Lyra Tamm")
+    assert find_member([twin, lyra], "lyra") is lyra
+    assert find_member([twin, lyra], "LYRA") is twin
+
+
 def test_list_goes_on_behind_the_last_speaker() -> None:
     cast = [member("a", "Ann"), member("b", "Ben")]
     assert next_in_list(cast, []).character_id == "a"
@@ -232,6 +277,18 @@ async def test_director_is_asked_for_one_of_the_names(live: Live) -> None:
     assert "Who speaks next in this scene?" in prompt(live, -2)
     assert "sees through" not in prompt(live, -2)
     assert "Who speaks next" not in prompt(live)
+
+
+async def test_director_is_asked_behind_the_last_line(live: Live) -> None:
+    session = await open_scene(live, turn_order="director")
+    live.engine.script = Script(says=["Cleo", "I am Cleo.", "Ben", "I am Ben."])
+    await say(live, session, "Who speaks?")
+    await post(live, f"{session}/auto")
+    said, _, asked = prompt(live, -2).rpartition("I am Cleo.")
+    assert said
+    assert asked.startswith("<|eot_id|>")
+    assert "Who speaks next in this scene?" in asked
+    assert asked.endswith("<|start_header_id|>assistant<|end_header_id|>\n\n")
 
 
 async def test_director_may_give_the_word_to_the_user(live: Live) -> None:

@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 from app.errors import InvalidRequestError, quoted
 from app.sessions.lore import Books
 from characters.card import CardData, CharacterCard
+from models.memory.keywords import COMMON
 
 TurnOrder = Literal["list", "natural", "director", "manual"]
 
@@ -70,9 +71,11 @@ def build_ensemble(cast: Sequence[Member], scene: str) -> CharacterCard:
 
 def find_member(cast: Sequence[Member], named: str) -> Member:
     """The member of that id or name. Raises InvalidRequestError."""
-    for member in cast:
-        if named == member.character_id or named.casefold() == member.name.casefold():
-            return member
+    # An id first: somebody else may be called that.
+    found = [member for member in cast if named == member.character_id]
+    found += [member for member in cast if named.casefold() == member.name.casefold()]
+    if found:
+        return found[0]
     told = f"{quoted(named)} is none of the cast: {', '.join(member.character_id for member in cast)}"
     raise InvalidRequestError(told, param="speaker", code="unknown_speaker")
 
@@ -99,8 +102,13 @@ def next_naturally(cast: Sequence[Member], said: Sequence[Line], seed: str) -> M
     return next((member for member in others if chance.random() < member.talkativeness), others[0])
 
 
+def _tells(word: str) -> bool:
+    """Whether a word of a name names anybody: "the" of "The Innkeeper" is in every line."""
+    return len(word) > 2 and word.casefold() not in COMMON
+
+
 def _mention(member: Member, text: str) -> int:
     """Where the text first has a word of the member's name, -1 for nowhere."""
-    words = [member.name, *(word for word in re.findall(r"\w+", member.name) if len(word) > 2)]
+    words = [member.name, *(word for word in re.findall(r"\w+", member.name) if _tells(word))]
     found = re.search(rf"(?<!\w)(?:{'|'.join(map(re.escape, words))})(?!\w)", text, re.IGNORECASE)
     return found.start() if found else -1

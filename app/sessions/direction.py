@@ -45,7 +45,7 @@ class Direction:
 
     async def _choose(self, session: Session, plan: Plan) -> Member:
         if plan.speaker is not None:
-            return find_member(session.cast, plan.speaker)
+            return _check_hears(find_member(session.cast, plan.speaker), plan)
         said = [*session.path(plan.added[0].parent if plan.added else plan.parent), *plan.added]
         # Who hasn't heard it can't answer it.
         present = [member for member in session.cast if not plan.seen_by or member.character_id in plan.seen_by]
@@ -89,3 +89,11 @@ class Direction:
             raise EngineDownError("the inference engine has died, and the server stops") from error
         except EngineError as error:
             raise UnavailableError(str(error), code="engine_error") from error
+
+
+def _check_hears(member: Member, plan: Plan) -> Member:
+    """The member. Raises InvalidRequestError for one who doesn't hear what it is to answer."""
+    if plan.seen_by and member.character_id not in plan.seen_by:
+        told = f"{member.name} doesn't hear this: {', '.join(plan.seen_by)} alone may answer it"
+        raise InvalidRequestError(told, param="speaker", code="speaker_hears_nothing")
+    return member

@@ -45,11 +45,14 @@ class Inspection:
     lore: dict[str, Any]
 
 
-async def inspect_prompt(turns: Turns, session: Session, said: str = "") -> Inspection:
-    """The prompt of the session's next turn, if the user says `said`; nothing is written, and nothing is generated."""
+async def inspect_prompt(turns: Turns, session: Session, said: str = "", *, speaker: str | None = None) -> Inspection:
+    """The prompt of the session's next turn, if the user says `said`; nothing is written, and nothing is generated.
+
+    Of a cast `speaker` is the id of the one who answers.
+    """
     preparation = turns.preparation
     session = await preparation.renew(session)
-    plan = plan_reply(session, said, turns.renderer.encode)
+    plan = plan_reply(session, said, turns.renderer.encode, speaker=speaker)
     setup = await preparation.prepare(session, plan)
     scene = _uncounted(setup.scene)
     try:
@@ -68,9 +71,16 @@ async def inspect_prompt(turns: Turns, session: Session, said: str = "") -> Insp
     ]:
         warnings.append("the session's own head is older: shown is how it would begin now")
     head_blocks = _blocks(turns, head, "head")
+    shown = setup.history[start:]
     history = [
-        PromptBlock(f"message {message.id}", "history", message.role, message.content, len(message.token_ids))
-        for message in setup.history[start:]
+        PromptBlock(
+            f"message {message.id}",
+            "history",
+            message.role,
+            session.heading(message.role, message.speaker) + message.content,
+            len(turn.token_ids),
+        )
+        for message, turn in zip(shown, session.as_turns(shown, turns.renderer.encode), strict=True)
     ]
     recap = _blocks(turns, recap_messages(recap_of(session, setup.history)), "history")
     words = setup.beginning

@@ -22,7 +22,10 @@ async def read_prompt(
     sessions: SessionsDep,
     shelf: ShelfDep,
     turns: TurnsDep,
-    session: Annotated[str | None, Query(description="A session with the character; without, one that begins.")] = None,
+    session: Annotated[
+        str | None,
+        Query(description="A session with the character, or where it is one of the cast; else one that begins."),
+    ] = None,
     text: Annotated[str, Query(max_length=20_000, description="What the user says next.")] = "",
 ) -> dict[str, Any]:
     """The prompt of the next turn: `{blocks: [{name, part, role, text, tokens}], warnings, …}`."""
@@ -35,13 +38,15 @@ async def read_prompt(
         opened = await turns.preparation.with_head(opened)
     else:
         opened = await sessions.get(session)
-        if opened.character_id != character_id:
+        if opened.character_id != character_id and opened.member(character_id) is None:
             told = f"the session {quoted(session)} is with {opened.character_id!r}, not {character_id!r}"
             raise InvalidRequestError(told, param="session")
-    inspection = asdict(await inspect_prompt(turns, opened, text))
-    if not opened.follows and opened.revision != record.revision:
-        pinned = f"the session keeps version {opened.character_version} of the character, which has {record.version}"
+    member = opened.member(character_id)
+    inspection = asdict(await inspect_prompt(turns, opened, text, speaker=character_id if member else None))
+    kept = (member.revision, member.version) if member else (opened.revision, opened.character_version)
+    if not opened.follows and kept[0] != record.revision:
+        pinned = f"the session keeps version {kept[1]} of the character, which has {record.version}"
         inspection["warnings"].append(pinned)
-    if fault := await turns.voices.fault(read_voice(opened.card)):
+    if fault := await turns.voices.fault(read_voice(member.card if member else opened.card)):
         inspection["warnings"].append(fault)
     return inspection
