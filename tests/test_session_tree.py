@@ -174,6 +174,17 @@ async def test_impersonate_writes_the_users_line_which_regenerate_answers(live: 
     assert "what Ann says next" not in last_prompt(live)
 
 
+async def test_users_line_is_no_part_of_the_reply_before_it(live: Live) -> None:
+    session = await open_session(live, user={"name": "Ann"})
+    await say(live, session, "Hello.")
+    await post(live, f"{session}/impersonate")
+    reply, _, request = last_prompt(live).rpartition("First reply.")
+    assert reply
+    assert request.startswith("<|eot_id|>")
+    assert "what Ann says next" in request
+    assert request.endswith("<|start_header_id|>assistant<|end_header_id|>\n\n")
+
+
 async def test_edit_keeps_what_follows_and_what_was(live: Live) -> None:
     session = await open_session(live)
     await say(live, session, "Hello.")

@@ -366,7 +366,10 @@ class Turns:
         encode, scene = self.renderer.encode, setup.scene
         heading = encode(session.heading(setup.plan.role, setup.plan.speaker))
         begun = [*heading, *prefill_ids, *setup.beginning.token_ids]
-        turns = session.as_turns(setup.history, self.encode_fixed) + ([Turn("assistant", begun)] if begun else [])
+        turns = session.as_turns(setup.history, self.encode_fixed)
+        # What is said next is a turn of its own, though nothing of it is there: an open one would be gone on with.
+        if begun or (turns and turns[-1].role == "assistant"):
+            turns.append(Turn("assistant", begun))
         head = session.head if scene.layout == "cache" else build_head(encode, setup.head_scene(session))
         build = partial(
             build_prompt,
