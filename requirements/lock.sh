@@ -13,6 +13,6 @@ cpu="--override requirements/cpu-overrides.txt --no-emit-package torch --extra c
 # shellcheck disable=SC2086
 lock cpu $cpu
 # shellcheck disable=SC2086
-lock cpu-dev $cpu --extra train --extra dev
+lock cpu-dev $cpu --extra train --extra ray --extra dev
 lock cuda --extra cuda --extra memory
-lock cuda-dev --extra cuda --extra memory --extra train --extra dev
+lock cuda-dev --extra cuda --extra memory --extra train --extra ray --extra dev

@@ -30,6 +30,9 @@ class FakeTeacher:
     most_at_a_time: int = 0
     go: threading.Event = field(default_factory=threading.Event)
 
+    def was_asked(self, times: int) -> bool:
+        return len(self.asked) >= times
+
 
 def answer(body: Body) -> str:
     """What a good teacher says: the same to the same question."""
@@ -47,9 +50,9 @@ def answer(body: Body) -> str:
 
 
 @contextmanager
-def serve_teacher(teacher: FakeTeacher | None = None) -> Iterator[FakeTeacher]:
+def serve_teacher(given: FakeTeacher | None = None) -> Iterator[FakeTeacher]:
     """Serve OpenAI's chat API on a free port, and stop at exit."""
-    teacher = teacher or FakeTeacher()
+    teacher = given or FakeTeacher()
     lock, running = threading.Lock(), 0
 
     class Handler(BaseHTTPRequestHandler):

@@ -1,6 +1,7 @@
 """A run of synthesis: each row once, whatever ends it, and nothing that was there is lost or mixed with others."""
 
 import json
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -32,8 +33,7 @@ def test_killed_run_ends_as_one_that_was_not(tmp_path: Path) -> None:
         assert COMMANDS["profiles"]([source, "--out", str(once), *asks(teacher.url)]) == 0
         for _ in range(KILLS):
             process = start("profiles", [source, "--out", str(often), *asks(teacher.url)], tmp_path / "log")
-            until = len(teacher.asked) + random.randint(1, 100)
-            wait_until(lambda until=until: len(teacher.asked) >= until, "the teacher was asked")
+            wait_until(partial(teacher.was_asked, len(teacher.asked) + random.randint(1, 100)), "it was asked")
             process.kill()
             process.join()
         assert 0 < often.read_bytes().count(b"\n") < len(read_rows(once))

@@ -155,9 +155,12 @@ def find_namings(subject: Subject) -> str:
 def find_loop(replies: Iterable[str]) -> str:
     """The sentence that a reply says over and over."""
     for text in replies:
-        said = Counter(one.strip() for one in _SENTENCE.findall(text) if len(one.strip()) >= LOOP_CHARACTERS)
-        if said and (most := said.most_common(1)[0])[1] >= LOOP_TIMES:
-            return most[0]
+        said: Counter[str] = Counter(
+            one.strip() for one in _SENTENCE.findall(text) if len(one.strip()) >= LOOP_CHARACTERS
+        )
+        for sentence, count in said.most_common(1):
+            if count >= LOOP_TIMES:
+                return sentence
     return ""
 
 

@@ -66,7 +66,8 @@ def run_on_ray(
     """
     ray.init(ignore_reinit_error=True, include_dashboard=False, log_to_driver=False)
     ray.data.DataContext.get_current().enable_progress_bars = False
-    needs_gpu = options.url is None and ray.cluster_resources().get("GPU", 0) > 0
+    resources = ray.cluster_resources()  # type: ignore[no-untyped-call]  # it has types for most
+    needs_gpu = options.url is None and resources.get("GPU", 0) > 0
     try:
         for is_last in (False, True):
             failed = frozenset(ledger.failed)
