@@ -65,7 +65,8 @@ def measure_bare(corpus: Corpus, plan: BatchPlan, *, compiled: bool) -> float:
         with torch.autocast("cpu", torch.bfloat16):
             hidden = network.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
             logits = network.lm_head(hidden[chosen])
-        functional.cross_entropy(logits.float(), labels[:, 1:][chosen]).backward()
+        loss = functional.cross_entropy(logits.float(), labels[:, 1:][chosen])
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
@@ -111,7 +112,7 @@ def main() -> int:
     ours, bare = [], []
     with tempfile.TemporaryDirectory() as scratch:
         recipe = build_recipe(Path(scratch), options.tokens, options.batch_tokens)
-        corpus = load_corpus(recipe, open_base(recipe).renderer, None)
+        corpus = load_corpus(recipe, open_base(recipe).renderer, range(0))
         plan = plan_batches(recipe, corpus)
         assert plan is not None
         for _ in range(options.rounds):

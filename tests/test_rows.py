@@ -1,6 +1,5 @@
 """What is trained is what is served, token by token: head, recap, history, tail and reply, of one or of a cast."""
 
-from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -14,6 +13,7 @@ from models.stage import heading
 from models.synthesis.longtalk import build_long_talk, build_remembered_talk
 from models.synthesis.personas import imagine_characters
 from models.synthesis.scenes import build_cast_scene
+from models.synthesis.talk import Talk
 from models.training.rows import build_example, build_scene
 from tests.live import Live
 
@@ -112,14 +112,20 @@ def test_a_row_of_memories_is_its_prompt(renderer: Renderer) -> None:
         assert ids[: len(prompt.token_ids)] == prompt.token_ids
 
 
-@pytest.mark.parametrize("build", [build_long_talk, build_remembered_talk])
-def test_what_is_asked_back_is_still_told(build: Callable[..., dict[str, Any]]) -> None:
-    recalled = 0
+def test_what_is_no_longer_told_is_forgotten() -> None:
+    forgotten = 0
     for number, character in enumerate(CHARACTERS):
-        row = build(character, Random(number))
-        told = row.get("recap", "") + row.get("tail", "")
-        recalled += any(word in told for word in row["messages"][-1]["content"].split() if len(word) > 6)
-    assert recalled > len(CHARACTERS) // 4
+        talk = Talk(character, Random(number))
+        for _ in range(8):
+            talk.memory.tell()
+        before = set(talk.memory.facts)
+        told = " ".join(text for _, text in talk.conversation.messages[:8])
+        talk.memory.keep(told)
+        kept = {kind: fact for kind, fact in talk.memory.facts.items() if kind not in character.facts}
+        assert all(fact["f"].casefold() in told.casefold() for fact in kept.values())
+        assert set(talk.memory.due()) <= set(talk.memory.facts)
+        forgotten += len(before) - len(talk.memory.facts)
+    assert len(CHARACTERS) < forgotten < 6 * len(CHARACTERS)
 
 
 def test_a_scene_teaches_its_last_line_alone(renderer: Renderer) -> None:

@@ -78,7 +78,7 @@ def load_network(recipe: Recipe, base: Base) -> PreTrainedModel:
         return build_network(base.shape, base.tokenizer)
     frozen = recipe.lora is not None and torch.cuda.is_available()
     network: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-        recipe.base, dtype=torch.bfloat16 if frozen else torch.float32, attn_implementation=recipe.attention
+        str(recipe.base), dtype=torch.bfloat16 if frozen else torch.float32, attn_implementation=recipe.attention
     )
     if recipe.context:
         network.config.max_position_embeddings = recipe.context

@@ -48,7 +48,7 @@ class Corpus:
         return int(ours[0]) if len(ours) else 0, lengths.tolist()
 
 
-def load_corpus(recipe: Recipe, renderer: Renderer, random_ids: range | None) -> Corpus:
+def load_corpus(recipe: Recipe, renderer: Renderer, random_ids: range) -> Corpus:
     """The rows of the recipe, from its run's folder where they have been rendered before.
 
     Random tokens are drawn from `random_ids`. Raises RecipeError where nothing is left to learn from.
@@ -78,7 +78,7 @@ def _digest(recipe: Recipe, renderer: Renderer) -> str:
 
 
 def _render(
-    recipe: Recipe, renderer: Renderer, random_ids: range | None, dropped: Counter[str]
+    recipe: Recipe, renderer: Renderer, random_ids: range, dropped: Counter[str]
 ) -> Iterator[tuple[int, Example]]:
     for number, phase in enumerate(recipe.phases):
         seed, learned = recipe.seed + number + 1, 0
@@ -94,7 +94,7 @@ def _render(
 
 
 def _phase_examples(
-    phase: Phase, renderer: Renderer, random_ids: range | None, seed: int, dropped: Counter[str]
+    phase: Phase, renderer: Renderer, random_ids: range, seed: int, dropped: Counter[str]
 ) -> Iterator[Example]:
     if isinstance(phase, CopyingPhase):
         return copying_examples(phase.steps, phase.batch_tokens, phase.length, random_ids, seed)

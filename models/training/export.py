@@ -56,7 +56,7 @@ def load_trained(recipe: Recipe, checkpoint: Path) -> PreTrainedModel:
     if recipe.lora is None:
         trained: PreTrainedModel = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.bfloat16)
         return trained
-    network = AutoModelForCausalLM.from_pretrained(recipe.base, dtype=torch.float32)
+    network = AutoModelForCausalLM.from_pretrained(str(recipe.base), dtype=torch.float32)
     merged: PreTrainedModel = PeftModel.from_pretrained(network, checkpoint).merge_and_unload()
     return merged
 

@@ -51,7 +51,7 @@ def train(recipe: Recipe, console: Console) -> None:
 
 def _load_corpus(recipe: Recipe, base: Base, console: Console) -> Corpus:
     copies = any(isinstance(phase, CopyingPhase) or phase.copying for phase in recipe.phases)
-    corpus = load_corpus(recipe, base.renderer, base.random_ids() if copies else None)
+    corpus = load_corpus(recipe, base.renderer, base.random_ids() if copies else range(0))
     for reason, count in corpus.dropped.most_common():
         console.print(f"left out: {count:,} rows, {reason}", style="yellow", highlight=False)
     return corpus

@@ -11,8 +11,8 @@ from accelerate import PartialState
 from torch.nn import functional
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
-from trl import SFTConfig, SFTTrainer
-from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import DataCollatorForLanguageModeling, SFTTrainer
 
 from models.training.corpus import IGNORED, Corpus
 from models.training.lora import build_lora
@@ -24,7 +24,7 @@ KEPT = 2
 _POINTS = 200
 
 
-class RowTrainer(SFTTrainer):  # type: ignore[misc]  # TRL's classes are untyped at their roots
+class RowTrainer(SFTTrainer):
     """Reads the batches of a plan, where there is one, and counts the tokens that it has read."""
 
     plan: BatchPlan | None = None
@@ -32,12 +32,14 @@ class RowTrainer(SFTTrainer):  # type: ignore[misc]  # TRL's classes are untyped
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """The plan's batches; packed rows, where there is no plan."""
+        loader: DataLoader[Any]
         if self.plan is None:
-            loader: DataLoader[Any] = super().get_train_dataloader()
+            loader = super().get_train_dataloader()
             return loader
         rows = self._remove_unused_columns(self.train_dataset, description="training")
         loader = DataLoader(rows, batch_sampler=self.plan, collate_fn=self.data_collator, pin_memory=False)
-        return self.accelerator.prepare(loader)
+        loader = self.accelerator.prepare(loader)
+        return loader
 
     def compute_loss(
         self,
@@ -50,7 +52,8 @@ class RowTrainer(SFTTrainer):  # type: ignore[misc]  # TRL's classes are untyped
         work. There they are left out here; nor is padding masked, for it stands last and attention is causal."""
         self.tokens += int(inputs["input_ids"].numel() if self.plan is None else inputs["attention_mask"].sum())
         if self.accelerator.device.type != "cpu":
-            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+            theirs: Any = super().compute_loss  # which TRL leaves untyped
+            return theirs(model, inputs, return_outputs, num_items_in_batch)
         network = self.accelerator.unwrap_model(model)
         causal = network.get_base_model() if hasattr(network, "get_base_model") else network
         labels = inputs["labels"][:, 1:]
