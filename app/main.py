@@ -47,7 +47,9 @@ from app.worker.pool import Worker
 from characters.library import load_library
 from models.embedding import Embedder, EmbeddingError, RemoteEmbedder, has_local_embedder, open_local_embedder
 from models.engine import Engine
+from models.evaluation.fidelity import Entailment, Judge, Likelihood
 from models.memory.ranking import Weights
+from models.nli import open_nli
 from models.vllm_engine import open_vllm_engine
 
 logger = logging.getLogger(__name__)
@@ -103,6 +105,16 @@ async def open_embedder(settings: Settings) -> Embedder | None:
             raise
         logger.warning("memories are found by their words alone: %s", error)
         return None
+
+
+async def open_judge(settings: Settings, engine: Engine, stack: AsyncExitStack) -> Judge:
+    """Who tells how true replies are to their card, for as long as `stack` is open. Raises NliError."""
+    if settings.nli_model is None:
+        return Likelihood(engine)
+    logger.info("loading the judge %s", settings.nli_model)
+    nli = await open_nli(settings.nli_model)
+    stack.push_async_callback(nli.close)
+    return Entailment(nli)
 
 
 def build_memory(settings: Settings, store: MemoryStore, engine: Engine, embedder: Embedder | None) -> Memory:
@@ -178,6 +190,7 @@ def create_app(settings: Settings, open_engine: OpenEngine = open_engine) -> Fas
                 afterwards=afterwards,
                 queue=Queue(sessions, running, settings.queue_s),
                 voices=voices,
+                judge=await open_judge(settings, engine, stack),
                 memory=memory,
                 reply_tokens=settings.reply_tokens,
             )

@@ -48,7 +48,10 @@ class Metrics:
         )
         self.itl = Latency("opencharacter_inter_token_latency_seconds", "Gap between two chunks of a reply.", ITL_S)
         self.request = Latency("opencharacter_request_seconds", "Turn begun to its end.", REQUEST_S)
-        for latency in (self.ttft, self.itl, self.request):
+        self.choosing = Latency(
+            "opencharacter_fidelity_choice_seconds", "The last candidate's end to the choice of the reply.", TTFT_S
+        )
+        for latency in (self.ttft, self.itl, self.request, self.choosing):
             registry.register(latency)
         self.prompt_tokens = Counter(
             "opencharacter_prompt_tokens", "Prompt tokens of finished requests.", registry=registry
@@ -95,6 +98,9 @@ class Metrics:
         )
         self.lost = Counter(
             "opencharacter_turns_lost", "Resumable turns that were found without their server.", registry=registry
+        )
+        self.candidates = Counter(
+            "opencharacter_fidelity_candidates", "Replies of which the truest to the card was told.", registry=registry
         )
         self.commits = Counter("opencharacter_sessions_committed", "Turns written to Redis.", registry=registry)
 

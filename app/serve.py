@@ -17,6 +17,7 @@ from app.settings import Settings
 from app.store.durability import DurabilityError
 from app.store.embedded import EmbeddedRedisError
 from models.engine import Engine, EngineError
+from models.nli import NliError
 from models.renderer import RenderError
 
 logger = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ def serve(settings: Settings) -> int:
         signal.signal(stop, _leave)
     try:
         return uvloop.run(_serve(settings))
-    except (AddressError, EmbeddedRedisError, DurabilityError, EngineError, RenderError, ApiError) as error:
+    except (AddressError, EmbeddedRedisError, DurabilityError, EngineError, NliError, RenderError, ApiError) as error:
         logger.critical("%s", error)
         return 1
 

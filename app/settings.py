@@ -77,6 +77,9 @@ class Settings(BaseSettings):
     memory_half_life_days: float = Field(7.0, gt=0)
     memory_least: float = Field(0.15, ge=0, le=1)
     """How close in meaning a memory must be to come back at all."""
+    nli_model: str | None = None
+    """Who judges candidates of a turn with `fidelity`: a classifier of what follows from what, a folder or a hub id.
+    None: the model itself."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @field_validator("log_level", mode="before")

@@ -156,6 +156,12 @@ class Engine(Protocol):
         Cancelled, it is aborted. Raises as `generate` does.
         """
 
+    async def score(self, prompt_token_ids: list[int], continuation_ids: Sequence[int], *, request_id: str) -> float:
+        """How likely the model as it is goes on from a prompt with just these ids: a log-probability, in nats.
+
+        The prompt is read anew, whatever is cached of it. Cancelled, it is aborted. Raises as `generate` does.
+        """
+
     def error(self) -> Exception | None:
         """Why the engine is dead, or None while it lives."""
 

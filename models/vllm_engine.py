@@ -9,16 +9,18 @@ import logging
 import os
 import re
 import signal
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import cache, partial
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, cast
 
 from models.adapters import build_frame
+from models.empty_adapter import write_empty_adapter
 from models.engine import (
     BACKGROUND,
     TURN,
@@ -78,6 +80,7 @@ class EngineOptions:
     load_format: str = "auto"
     enforce_eager: bool | None = None
     cpu_kv_cache_gib: int = 1
+    tensor_parallel_size: int | None = None
     max_lora_rank: int | None = None
     """None takes no adapters, which costs nothing; vLLM knows few ranks."""
     max_loras: int = 4
@@ -105,6 +108,9 @@ class VllmEngine:
         self.frame = frame
         self._lora_ids = count(FIRST_LORA_ID)
         self._loras: dict[str, LoRARequest] = {}
+        self._loaded: set[str] = set()
+        self._empty: Adapter | None = None
+        self._scratch: TemporaryDirectory[str] | None = None
 
     async def generate(
         self,
@@ -116,7 +122,7 @@ class VllmEngine:
         priority: int = TURN,
         adapter: Adapter | None = None,
     ) -> AsyncGenerator[Chunk]:
-        lora = self._loras[adapter.name] if adapter else None
+        lora = self._lora(adapter)
         prompt = self._sampling.prompt(prompt_token_ids, cache_salt)
         try:
             vllm_params = self._sampling.params(params)
@@ -139,19 +145,34 @@ class VllmEngine:
         except self._sampling.server_errors as error:
             raise EngineError("the inference engine failed on this request") from error
 
+    def _lora(self, adapter: Adapter | None) -> "LoRARequest | None":
+        adapter = adapter or self._empty
+        return self._loras[adapter.name] if adapter else None
+
+    async def load_empty(self) -> None:
+        """Have requests without an adapter go with one that changes nothing. Raises EngineError."""
+        assert self.frame is not None
+        self._scratch = TemporaryDirectory(prefix="opencharacter-", ignore_cleanup_errors=True)
+        empty = write_empty_adapter(Path(self._scratch.name), self.frame)
+        await self.load(empty)
+        self._empty = empty
+
     async def load(self, adapter: Adapter) -> None:
-        if adapter.name in self._loras:
+        if adapter.name in self._loaded:
             return
-        request = self._sampling.lora(adapter.name, next(self._lora_ids), str(adapter.path))
+        # One number for each, also where loading it is broken off and begun again.
+        if adapter.name not in self._loras:
+            request = self._sampling.lora(adapter.name, next(self._lora_ids), str(adapter.path))
+            self._loras[adapter.name] = request
         try:
-            await self._llm.add_lora(request)
+            if self._sampling.loads_beside:
+                await self._llm.add_lora(self._loras[adapter.name])
         except self._sampling.dead_error as error:
             raise EngineDeadError("the inference engine has died") from error
         except Exception as error:  # vLLM raises whatever its worker met
             logger.warning("the adapter %s couldn't be loaded: %s", adapter.name, error)
             raise EngineError("the engine couldn't load it; the server's log says why") from error
-        # Whoever loaded it at the same time has its number by now.
-        self._loras.setdefault(adapter.name, request)
+        self._loaded.add(adapter.name)
         logger.info("loaded the adapter %s", adapter.name)
 
     async def prefill(
@@ -178,11 +199,34 @@ class VllmEngine:
     def error(self) -> Exception | None:
         return cast(Exception, self._llm.dead_error) if self._llm.errored else None
 
+    async def score(self, prompt_token_ids: list[int], continuation_ids: Sequence[int], *, request_id: str) -> float:
+        if not continuation_ids:
+            return 0.0
+        read = [*prompt_token_ids, *continuation_ids]
+        try:
+            stream = self._llm.generate(
+                self._sampling.prompt(read, None), self._sampling.reading(), request_id, lora_request=self._lora(None)
+            )
+            async with aclosing(stream):
+                told = [entry async for output in stream for entry in output.prompt_logprobs or ()]
+        except self._sampling.dead_error as error:
+            raise EngineDeadError("the inference engine has died") from error
+        except self._sampling.client_errors as error:
+            raise InvalidRequest(str(error)) from error
+        except self._sampling.server_errors as error:
+            raise EngineError("the inference engine failed on this request") from error
+        if len(told) != len(read):
+            raise EngineError("the inference engine gave this request up")
+        scored = zip(continuation_ids, told[-len(continuation_ids) :], strict=True)
+        return sum(max(entry[token].logprob, LOWEST_LOGPROB) if entry else 0.0 for token, entry in scored)
+
     async def close(self) -> None:
         # Blocks for a moment, on purpose: the loop must not see the engine's child go while it still expects it.
         self._llm.shutdown(timeout=STOP_S)
         # Its finalizer would do it again, in an interpreter half gone.
         vars(self._llm)["shutdown"] = lambda: None
+        if self._scratch is not None:
+            self._scratch.cleanup()
         logger.info("the engine has stopped")
 
 
@@ -191,7 +235,7 @@ class _Sampling:
 
     def __init__(self, renderer: Renderer) -> None:
         from vllm import SamplingParams as VllmSamplingParams
-        from vllm import exceptions
+        from vllm import __version_tuple__, exceptions
         from vllm.inputs import tokens_input
         from vllm.lora.request import LoRARequest
         from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
@@ -202,6 +246,9 @@ class _Sampling:
         self._no_control_characters = dict.fromkeys(_control_characters(renderer), -100.0)
         self._params = VllmSamplingParams
         self.lora: Callable[[str, int, str], LoRARequest] = LoRARequest
+        # Before, what runs may go on with an adapter that is loaded beside it (vllm-project/vllm#47724): those releases
+        # load one with the first request that has it.
+        self.loads_beside = __version_tuple__[:2] >= (0, 32)
         self._takes_interval = "stream_interval" in VllmSamplingParams.__struct_fields__
         self._loop = self._build_loop()
         self._delta = RequestOutputKind.DELTA
@@ -239,6 +286,17 @@ class _Sampling:
             output_kind=self._delta,
             **self._interval(params.stream_interval),
             **(self._loop if params.ends_loops and not params.ignore_eos else {}),
+            skip_clone=True,
+        )
+
+    def reading(self) -> "vllm.SamplingParams":
+        """For a prompt whose own log-probabilities are asked for: vLLM has no request without a reply."""
+        return self._params(
+            max_tokens=1,
+            temperature=0.0,
+            prompt_logprobs=0,
+            detokenize=False,
+            output_kind=self._delta,
             skip_clone=True,
         )
 
@@ -399,6 +457,7 @@ async def open_vllm_engine(model: str, **options: Any) -> VllmEngine:  # the fie
         "gpu_memory_utilization": chosen.gpu_memory_utilization,
         "dtype": chosen.dtype,
         "load_format": chosen.load_format,
+        "tensor_parallel_size": chosen.tensor_parallel_size,
         # Compiling takes half a minute at each start, and gains little on a tiny model.
         "enforce_eager": eager,
         # The CPU's own default of 128 tokens would leave up to 127 of a cached prompt to be read again.
@@ -414,7 +473,7 @@ async def open_vllm_engine(model: str, **options: Any) -> VllmEngine:  # the fie
         "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
         # Stop ids and defaults are ours: a model's generation_config must not change what a request asked for.
         "generation_config": "vllm",
-        **(_lora_arguments(chosen) if frame else {}),
+        **(_lora_arguments(chosen, spare=1 if on_cpu else 0) if frame else {}),
     }
     try:
         chosen_arguments = AsyncEngineArgs(**{key: value for key, value in arguments.items() if value is not None})
@@ -423,7 +482,10 @@ async def open_vllm_engine(model: str, **options: Any) -> VllmEngine:  # the fie
             llm = AsyncLLM.from_engine_args(chosen_arguments, usage_context=UsageContext.OPENAI_API_SERVER)
     except Exception as error:  # vLLM raises whatever its child process met
         raise EngineError(f"the model {model} could not be loaded: {error}") from error
-    return VllmEngine(llm, _Sampling(renderer), chosen, renderer, frame)
+    engine = VllmEngine(llm, _Sampling(renderer), chosen, renderer, frame)
+    if frame and on_cpu:
+        await engine.load_empty()
+    return engine
 
 
 def _read_frame(model: str, most_rank: int) -> Frame:
@@ -436,12 +498,12 @@ def _read_frame(model: str, most_rank: int) -> Frame:
         raise EngineError(f"the model {model} can't be served with adapters: {error}") from error
 
 
-def _lora_arguments(options: EngineOptions) -> dict[str, Any]:
+def _lora_arguments(options: EngineOptions, *, spare: int) -> dict[str, Any]:
     return {
         "enable_lora": True,
         "max_lora_rank": options.max_lora_rank,
-        "max_loras": options.max_loras,
-        "max_cpu_loras": options.max_cpu_loras,
+        "max_loras": options.max_loras + spare,
+        "max_cpu_loras": options.max_cpu_loras + spare,
     }
 
 

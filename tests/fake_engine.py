@@ -8,14 +8,23 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 
 from models.adapters import build_frame
-from models.engine import TURN, Adapter, Chunk, EngineDeadError, EngineError, SamplingParams
+from models.engine import (
+    TURN,
+    Adapter,
+    Chunk,
+    EngineDeadError,
+    EngineError,
+    FinishReason,
+    SamplingParams,
+    TokenLogprob,
+)
 from models.renderer import Renderer, load_renderer
 
 # Characters of a reply in `says` that a chunk holds.
@@ -38,6 +47,10 @@ class Script:
     fail_after: int | None = None
     failure: Exception = field(default_factory=lambda: RuntimeError("no failure was scripted"))
     gap_s: float = 0.0
+    alone: Mapping[str, float] = field(default_factory=dict)
+    """How likely a reply is without the card, in nats; what isn't named is as likely as with it, a nat a token."""
+    hold_scores: bool = False
+    fails_to_score: Exception | None = None
 
 
 class FakeEngine:
@@ -62,6 +75,7 @@ class FakeEngine:
         self.prefilling: list[list[int]] = []
         self.params: list[SamplingParams] = []
         self.replies = 0
+        self.scored: list[list[int]] = []
         self.running: set[str] = set()
         self.aborted: list[str] = []
         self._error: Exception | None = None
@@ -88,11 +102,11 @@ class FakeEngine:
             for number, texts in enumerate(zip_longest(*replies, fillvalue="")):
                 await self._pace(script, number)
                 for index, text in enumerate(texts):
-                    yield Chunk(index, text, self.renderer.encode(text))
+                    yield self._chunk(index, text, self.renderer.encode(text), params)
             await self._pace(script, max(map(len, replies)))
             finished = True
             for index in range(len(replies)):
-                yield Chunk(index, "", [self.renderer.stop_token_ids[0]], "stop")
+                yield self._chunk(index, "", [self.renderer.stop_token_ids[0]], params, "stop")
         finally:
             self.running.discard(request_id)
             if not finished:
@@ -102,7 +116,8 @@ class FakeEngine:
         """Refuses adapters whose names begin with `refuses`."""
         if self.refuses and adapter.name.startswith(self.refuses):
             raise EngineError("the engine couldn't load it")
-        self.loaded.append(adapter)
+        if adapter not in self.loaded:
+            self.loaded.append(adapter)
 
     async def prefill(
         self,
@@ -122,6 +137,25 @@ class FakeEngine:
         finally:
             self.prefilling.remove(prompt_token_ids)
         return len(prompt_token_ids)
+
+    async def score(self, prompt_token_ids: list[int], continuation_ids: Sequence[int], *, request_id: str) -> float:
+        self.scored.append(prompt_token_ids)
+        self.running.add(request_id)
+        try:
+            if self.script.hold_scores:
+                self.held.set()
+                await self.go.wait()
+            if self.script.fails_to_score:
+                raise self.script.fails_to_score
+        finally:
+            self.running.discard(request_id)
+        return self.script.alone.get(self.renderer.decode(continuation_ids), -1.0 * len(continuation_ids))
+
+    def _chunk(
+        self, index: int, text: str, ids: list[int], params: SamplingParams, reason: FinishReason | None = None
+    ) -> Chunk:
+        told = [] if params.logprobs is None else [TokenLogprob(self.renderer.decode([token]), -1.0) for token in ids]
+        return Chunk(index, text, ids, reason, logprobs=told)
 
     def _replies(self, script: Script, params: SamplingParams) -> list[list[str]]:
         """The chunks of each choice."""

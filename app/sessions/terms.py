@@ -20,12 +20,13 @@ async def nobody_goes() -> bool:
 class Terms:
     """`if_version` is the version that the client has seen, where only that one may be changed.
 
-    Who waits for another turn gives up when the client `is_gone`.
+    Who waits for another turn gives up when the client `is_gone`. Where it `chooses`, the truest of n replies is told.
     """
 
     if_version: int | None = None
     on_conflict: OnConflict = "reject"
     is_gone: Callable[[], Awaitable[bool]] = nobody_goes
+    chooses: bool = False
 
     def check(self, session: Session) -> None:
         """Raise ConflictError when the session has moved on."""

@@ -25,6 +25,7 @@ from app.sessions.session import FinishReason, Message, Session, new_id
 from models.engine import Adapter, Chunk, EngineDeadError, EngineError, InvalidRequest, SamplingParams, TokenLogprob
 
 if TYPE_CHECKING:
+    from app.sessions.fidelity import Chooser
     from app.sessions.turns import Turns
 
 logger = logging.getLogger(__name__)
@@ -42,6 +43,15 @@ class Choice:
     @property
     def content(self) -> str:
         return "".join(self.text)
+
+    def hear(self, chunk: Chunk) -> None:
+        """Add what it says next."""
+        self.text.append(chunk.text)
+        self.token_ids.extend(chunk.token_ids)
+        if chunk.logprobs:
+            self.logprobs.extend(chunk.logprobs)
+        if chunk.finish_reason is not None:
+            self.finish_reason = chunk.finish_reason
 
 
 @dataclass(slots=True)
@@ -95,9 +105,13 @@ class RunningTurn:
         *,
         beginning: Beginning = NO_WORDS,
         adapter: Adapter | None = None,
+        chooser: "Chooser | None" = None,
     ) -> None:
         self.id = new_id("chatcmpl")
         self.choices = [Choice() for _ in range(params.n)]
+        # So many of them are told, the first ones; the others are written alone.
+        self.told = 1 if chooser else params.n
+        self.chooser = chooser
         self.prompt_tokens = len(prompt)
         self.cached_tokens = 0
         self.write = write
@@ -148,11 +162,16 @@ class RunningTurn:
         chunks = self._turns.engine.generate(self._prompt, self._params, request_id=self.id, adapter=self._adapter)
         if self._beginning.text:
             chunks = self._beginning.lead(chunks)
+        if self.chooser:
+            chunks = self.chooser.choose(chunks, len(self.choices))
         try:
             with _engine_errors():
                 async with aclosing(chunks):
                     with self._streamed_here():
                         async for chunk in chunks:
+                            if chunk.index >= self.told:
+                                self._note(chunk)
+                                continue
                             now = time.perf_counter()
                             if last:
                                 observe_gap(now - last)
@@ -184,13 +203,7 @@ class RunningTurn:
         metrics.running.inc()
 
     def _note(self, chunk: Chunk) -> None:
-        choice = self.choices[chunk.index]
-        choice.text.append(chunk.text)
-        choice.token_ids.extend(chunk.token_ids)
-        if chunk.logprobs:
-            choice.logprobs.extend(chunk.logprobs)
-        if chunk.finish_reason is not None:
-            choice.finish_reason = chunk.finish_reason
+        self.choices[chunk.index].hear(chunk)
 
     def outcome(self) -> list[tuple[Message, Choice]]:
         """What was written, with the choice that it came of; where nothing more was to be said, what there was."""

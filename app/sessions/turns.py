@@ -28,6 +28,7 @@ from app.sessions.afterwards import Afterwards
 from app.sessions.beginning import NO_WORDS, Beginning
 from app.sessions.bounds import BoundedRenderer
 from app.sessions.direction import Direction
+from app.sessions.fidelity import Chooser
 from app.sessions.lore import Books, Lore, build_chat
 from app.sessions.memory import Memory
 from app.sessions.plans import Plan, plan_another, plan_continuation, plan_impersonation, plan_next, plan_reply
@@ -48,6 +49,7 @@ from app.store.characters import CharacterStore
 from app.store.sessions import SessionStore
 from characters.calls import Context
 from models.engine import Engine, SamplingParams
+from models.evaluation.fidelity import MOST_TURNS, Judge, Moment
 from models.examples import Line
 from models.prompt import Prompt, PromptTooLong, build_prompt
 from models.renderer import RenderError, Turn
@@ -75,6 +77,7 @@ class Turns:
         afterwards: Afterwards,
         queue: Queue,
         voices: Voices,
+        judge: Judge,
         memory: Memory | None = None,
         reply_tokens: int,
     ) -> None:
@@ -97,6 +100,7 @@ class Turns:
         self.afterwards = afterwards
         self.queue = queue
         self.voices = voices
+        self.judge = judge
         self._reply_tokens = min(reply_tokens, engine.max_model_len // 4)
         self._stop_ids = frozenset(engine.renderer.stop_token_ids)
         # A schema of ten thousand parts is seconds of Python, so they take turns beside the event loop.
@@ -194,11 +198,12 @@ class Turns:
         books: Books = (),
         *,
         known: Known = NONE_KNOWN,
+        chooses: bool = False,
     ) -> RunningTurn:
         """Answer a transcript that the client keeps, in `scene`; what is too old for the context is left out.
 
         `books` are the lorebooks beside the card's own, `known` the ids of lines by their places. Lore may begin the
-        reply; where the client has begun it, that wins.
+        reply; where the client has begun it, that wins. Where it `chooses`, the truest of `params.n` replies is told.
         """
         started = time.perf_counter()
         self._admit()
@@ -225,9 +230,23 @@ class Turns:
             words = Beginning(told.begun, renderer.encode(told.begun))
             lines, params = [*lines, Line("assistant", words.text)], _going_on(params)
         build = partial(build_transcript_prompt, renderer, head, lines, inserted=inserted, known=known)
-        prompt, params = self._build(build, params)
+        prompt, room = self._build(build, params)
+        chooser = None
+        if chooses:
+            places = range(max(0, len(lines) - MOST_TURNS), len(lines))
+            turns = [
+                Turn(lines[place].role, known.get(place) or renderer.encode(lines[place].text)) for place in places
+            ]
+            chooser, room = self._choosing(Moment(scene.card, scene.user, turns), words, room)
         return RunningTurn(
-            self, prompt.token_ids, params, "chat.completions", started, beginning=words, adapter=adapter
+            self,
+            prompt.token_ids,
+            room,
+            "chat.completions",
+            started,
+            beginning=words,
+            adapter=adapter,
+            chooser=chooser,
         )
 
     def check_length(self, *texts: str) -> None:
@@ -329,16 +348,41 @@ class Turns:
                 setup, prompt, params = await self._settle(session, plan, params)
                 check_room(session, len(setup.plan.added) + params.n)
         except DoneBefore as done:
-            return RecalledTurn(self, await self.sessions.get(session_id), done.receipt, endpoint)
+            told = 1 if terms.chooses else None
+            return RecalledTurn(self, await self.sessions.get(session_id), done.receipt, endpoint, told=told)
         cut, window = cut_by(session, setup.history, prompt)
         if window != session.window:
             self.metrics.cuts.labels("planned" if prompt.as_planned else "unplanned").inc()
         state = build_state(setup.told.state, setup.scene.context)
         ids = [new_id("msg") for _ in range(params.n)]
         write = SessionWrite(cut, turn_id, setup.plan, window, ids, state, operation=current_operation())
+        chooser = None
+        if terms.chooses:
+            turns = self._turns(session, setup, setup.plan.prefill_ids)
+            chooser, params = self._choosing(Moment(setup.scene.card, session.user, turns), setup.beginning, params)
         return RunningTurn(
-            self, prompt.token_ids, params, endpoint, started, write, beginning=setup.beginning, adapter=adapter
+            self,
+            prompt.token_ids,
+            params,
+            endpoint,
+            started,
+            write,
+            beginning=setup.beginning,
+            adapter=adapter,
+            chooser=chooser,
         )
+
+    def _choosing(self, moment: Moment, beginning: Beginning, params: SamplingParams) -> tuple[Chooser, SamplingParams]:
+        """Who chooses the reply, and the sampling of candidates, whose logprobs are needed for that."""
+        chooser = Chooser(
+            self.judge,
+            moment,
+            self.metrics,
+            stop_ids=self._stop_ids,
+            begun=len(beginning.token_ids),
+            wants_logprobs=params.logprobs is not None,
+        )
+        return chooser, replace(params, logprobs=params.logprobs or 0)
 
     async def _settle(
         self, session: Session, plan: Plan, params: SamplingParams
@@ -349,9 +393,7 @@ class Turns:
             params = _going_on(params)
         prompt, room = self.lay_out(session, setup, params, setup.plan.prefill_ids)
         if loses_lore(setup, prompt.start):
-            setup = await self.preparation.prepare(
-                session, plan, start=prompt.start, begins=params.constraint is None
-            )
+            setup = await self.preparation.prepare(session, plan, start=prompt.start, begins=params.constraint is None)
             prompt, room = self.lay_out(session, setup, params, setup.plan.prefill_ids)
         return setup, prompt, room
 
@@ -364,12 +406,7 @@ class Turns:
     ) -> tuple[Prompt, SamplingParams]:
         """The turn's prompt, and its sampling with the room that is left. Raises ContextLengthError."""
         encode, scene = self.renderer.encode, setup.scene
-        heading = encode(session.heading(setup.plan.role, setup.plan.speaker))
-        begun = [*heading, *prefill_ids, *setup.beginning.token_ids]
-        turns = session.as_turns(setup.history, self.encode_fixed)
-        # What is said next is a turn of its own, though nothing of it is there: an open one would be gone on with.
-        if begun or (turns and turns[-1].role == "assistant"):
-            turns.append(Turn("assistant", begun))
+        turns = self._turns(session, setup, prefill_ids)
         head = session.head if scene.layout == "cache" else build_head(encode, setup.head_scene(session))
         build = partial(
             build_prompt,
@@ -381,6 +418,14 @@ class Turns:
             planned=planned_cut(session, setup.history, head, self.encode_fixed),
         )
         return self._build(build, params)
+
+    def _turns(self, session: Session, setup: Setup, prefill_ids: Sequence[int]) -> list[Turn]:
+        """The history, and the beginning of the reply where it has one."""
+        heading = self.renderer.encode(session.heading(setup.plan.role, setup.plan.speaker))
+        begun = [*heading, *prefill_ids, *setup.beginning.token_ids]
+        said = session.as_turns(setup.history, self.encode_fixed)
+        # What is said next is a turn of its own, though nothing of it is there: an open one would be gone on with.
+        return [*said, Turn("assistant", begun)] if begun or (said and said[-1].role == "assistant") else said
 
     def _build(
         self, build: Callable[..., Prompt], params: SamplingParams, *, reply_tokens: int | None = None

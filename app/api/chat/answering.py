@@ -111,6 +111,9 @@ class Asked:
         lines = trimmed(self.lines)
         known = await self._known(lines)
         if character is None:
+            if self.terms.chooses:
+                told = "`fidelity` is to a character's card: name a character as `model`"
+                raise InvalidRequestError(told, param="fidelity")
             self.turns.check_length(*(line.text for line in lines))
             ids = [known.get(place) or renderer.encode(line.text) for place, line in enumerate(lines)]
             said = [Turn(line.role, token_ids) for line, token_ids in zip(lines, ids, strict=True)]
@@ -124,6 +127,7 @@ class Asked:
                 self.params,
                 await self.shelf.books(character.card),
                 known={place - first: ids for place, ids in known.items()},
+                chooses=self.terms.chooses,
             )
         begun = lines[-1].text if lines[-1].role == "assistant" else ""
         turn.keep = partial(self._keep, lines, begun, known.get(len(lines) - 1) if begun else None)
@@ -146,7 +150,7 @@ class Asked:
         renderer = self.turns.engine.renderer
         begun_ids = begun_ids or renderer.encode(begun)
         replies: list[tuple[str, Sequence[int]]] = []
-        for choice in turn.choices:
+        for choice in turn.choices[: turn.told]:
             ids = [*begun_ids, *self.turns.content_ids(choice)]
             text = begun + content_to_wire(choice.content, self.view, begun)["content"]
             if choice.content and ids != renderer.encode(text.strip()):

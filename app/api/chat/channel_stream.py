@@ -31,7 +31,7 @@ class ChannelStream(ChatStream):
     ) -> None:
         super().__init__(turn, model, on_error, include_usage=include_usage)
         self._view = view
-        self._listeners = [Listener(begun) for _ in turn.choices]
+        self._listeners = [Listener(begun) for _ in range(turn.told)]
 
     def _delta(self, chunk: Chunk) -> bytes:
         return self._frames(chunk.index, self._listeners[chunk.index].hear(chunk.text))

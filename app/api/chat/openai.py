@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from app.api.chat.answering import Asked
 from app.api.chat.asides import find_aside
 from app.api.chat.channel_stream import open_stream
-from app.api.chat.channels import ChannelFields
+from app.api.chat.fidelity import ReplyFields
 from app.api.chat.keys import find_key, find_user
 from app.api.chat.messages import ChatMessage, read_lines
 from app.api.chat.resumable import let_go
@@ -41,12 +41,12 @@ class StreamOptions(BaseModel):
     include_usage: bool | None = None
 
 
-class ChatRequest(ChannelFields):
+class ChatRequest(ReplyFields):
     """A chat completion request. Unknown fields are accepted and ignored.
 
     So are `metadata`, `session_id`, `user`, `task` and `store` where they aren't as `app.api.chat.keys` and
-    `app.api.chat.asides` know them: other clients mean other things by them. `on_conflict` and `resumable` are as in
-    `POST /sessions/{id}/messages`.
+    `app.api.chat.asides` know them: other clients mean other things by them. `on_conflict`, `resumable` and `fidelity`
+    are as in `POST /sessions/{id}/messages`.
     """
 
     messages: list[ChatMessage] = Field(min_length=1, max_length=MAX_MESSAGES)
@@ -83,7 +83,7 @@ async def create_chat_completion(
     character = await _character(body.model, turns, characters)
     if body.resumable and key is None:
         raise InvalidRequestError("`resumable` needs a session to keep the reply: name one", param="resumable")
-    terms = Terms(None, body.on_conflict or "reject", request.is_disconnected)
+    terms = Terms(None, body.on_conflict or "reject", request.is_disconnected, body.chooses)
     asked = Asked(character, lines, params, body.view, turns, shelf, transcripts, terms, find_user(body.user))
     turn = await asked.begin(key, find_aside(lines, store=body.store, task=body.task, metadata=body.metadata))
     model = character.id if character else turns.engine.model_id

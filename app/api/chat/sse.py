@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
 from app.api.chat.channels import View, content_to_wire
+from app.api.chat.fidelity import fidelity_to_wire
 from app.errors import ApiError
 from app.sessions.logs import DONE
 from app.sessions.turn import RunningTurn
@@ -119,7 +120,7 @@ class ChatStream(TurnResponse):
         self._base = {"id": turn.id, "object": "chat.completion.chunk", "created": self.created, "model": model}
         if turn.write and turn.write.plan.speaker:
             self._base["speaker"] = turn.write.plan.speaker
-        self._heads = [self._head(index) for index in range(len(turn.choices))]
+        self._heads = [self._head(index) for index in range(turn.told)]
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -166,8 +167,9 @@ class ChatStream(TurnResponse):
         written = self.session_fields()
         finished: list[dict[str, Any]] = [
             {"index": index, "delta": {}, "logprobs": None, "finish_reason": finish_reason(choice.finish_reason)}
-            for index, choice in enumerate(self.turn.choices)
+            for index, choice in enumerate(self.turn.choices[: self.turn.told])
         ]
+        written |= fidelity_to_wire(self.turn)
         body = self._frame({"choices": finished, **written})
         if self._include_usage:
             body += self._frame({"choices": [], "usage": self.usage(), **written})
@@ -210,7 +212,7 @@ def completion_to_wire(answer: TurnJson, view: View = "show", begun: str = "") -
             "logprobs": logprobs_to_wire(choice.logprobs) if choice.logprobs else None,
             "finish_reason": finish_reason(choice.finish_reason),
         }
-        for index, choice in enumerate(answer.turn.choices)
+        for index, choice in enumerate(answer.turn.choices[: answer.turn.told])
     ]
     return {
         "id": answer.turn.id,
@@ -219,6 +221,7 @@ def completion_to_wire(answer: TurnJson, view: View = "show", begun: str = "") -
         "model": answer.model,
         "choices": choices,
         "usage": answer.usage(),
+        **fidelity_to_wire(answer.turn),
         **answer.session_fields(),
     }
 

@@ -17,6 +17,7 @@ from app.errors import ApiError, InvalidRequestError
 from app.sessions.direction import UsersTurn
 from app.sessions.logs import DONE
 from app.sessions.receipts import part
+from app.sessions.terms import Terms
 from app.sessions.turn import RunningTurn
 
 router = APIRouter(prefix="/sessions", tags=["sessions"], route_class=JsonRoute)
@@ -45,7 +46,7 @@ async def auto(
     first = await turns.speak(session_id, params, body.terms(request), speaker=body.speaker)
 
     async def begin() -> RunningTurn:
-        return await turns.speak(session_id, params)
+        return await turns.speak(session_id, params, Terms(chooses=body.chooses))
 
     def respond(turn: RunningTurn) -> TurnResponse:
         return answer(turn, body, request)

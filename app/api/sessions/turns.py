@@ -8,7 +8,8 @@ from pydantic import Field
 from starlette.responses import Response
 
 from app.api.chat.channel_stream import open_stream
-from app.api.chat.channels import ChannelFields, View, content_to_wire
+from app.api.chat.channels import View, content_to_wire
+from app.api.chat.fidelity import ReplyFields, fidelity_to_wire
 from app.api.chat.resumable import let_go
 from app.api.chat.sse import ChatStream, TurnJson, TurnResponse, logprobs_to_wire
 from app.api.http.body import JsonRoute
@@ -24,8 +25,10 @@ router = APIRouter(prefix="/sessions", tags=["sessions"], route_class=JsonRoute)
 MAX_CONTENT = 200_000
 
 
-class TurnRequest(ChannelFields):
+class TurnRequest(ReplyFields):
     """Sampling for a turn, of which `n` replies are siblings, and what is seen of the reply's channels.
+
+    With `fidelity` the best of n candidates is told and goes on; the others are its siblings.
 
     With `if_version` the turn is taken only where that is the session's version; `on_conflict` says what is done where
     another turn is running. A `resumable` one goes on without its client, who can take up its stream again.
@@ -37,7 +40,7 @@ class TurnRequest(ChannelFields):
     resumable: bool | None = None
 
     def terms(self, request: Request) -> Terms:
-        return Terms(self.if_version, self.on_conflict or "reject", request.is_disconnected)
+        return Terms(self.if_version, self.on_conflict or "reject", request.is_disconnected, self.chooses)
 
 
 class SpokenRequest(TurnRequest):
@@ -101,6 +104,8 @@ async def impersonate(
 ) -> Response:
     """The user's next line, written by the model; `POST …/regenerate` then has it answered."""
     body = body or LineRequest()
+    if body.fidelity:
+        raise InvalidRequestError("`fidelity` is to a character's card, and this is the user's line", param="fidelity")
     turns.check_length(body.content)
     params = await body.to_params(turns, temperature=settings.temperature)
     turn = await turns.impersonate(session_id, params, begun=body.content, terms=body.terms(request))
@@ -133,9 +138,10 @@ def _json(turn: RunningTurn, body: TurnRequest, request: Request) -> TurnJson:
 
 def _turn_to_wire(answer: TurnJson, view: View) -> dict[str, Any]:
     turn = answer.turn
-    told = [_reply_to_wire(message, choice, view) for message, choice in turn.outcome()]
-    messages = {"messages": told} if len(turn.choices) > 1 else {}
-    return {"message": told[0], **messages, "usage": answer.usage(), **answer.session_fields()}
+    told = [_reply_to_wire(message, choice, view) for message, choice in turn.outcome()[: turn.told]]
+    messages = {"messages": told} if turn.told > 1 else {}
+    fidelity = fidelity_to_wire(turn)
+    return {"message": told[0], **messages, "usage": answer.usage(), **fidelity, **answer.session_fields()}
 
 
 def _reply_to_wire(message: Message, choice: Choice, view: View) -> dict[str, Any]:
