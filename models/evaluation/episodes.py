@@ -1,6 +1,6 @@
 """Conversations to measure with: held-out characters, and a plan of what is asked of each, in order."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Literal
 
@@ -16,6 +16,7 @@ from models.synthesis.voices import PLAIN, load_voices
 
 FIELDS = ("name", "age", "birth_place", "race", *FREE_FIELDS)
 _FACTS = ("name", "pet", "town", "job", "food", "kin", "colour", "hobby", "companion", "journey")
+_TALK = ("hello", "fine", "outside", "machine", "sad", "praise", "thanks", "bye")
 # Nobody of these is in the training data; they are what a user might type.
 PERSONAS = (
     "A cynical detective with a penchant for jazz music",
@@ -67,6 +68,17 @@ def build_episodes(count: int, seed: int) -> list[Episode]:
     return [_build_episode(Random(f"recall/{seed}/{number}"), voices[number % len(voices)]) for number in range(count)]
 
 
+def build_long_episodes(count: int, seed: int, turns: int) -> list[Episode]:
+    """The same characters in conversations of so many turns, ten after ten: four of each ten ask about the card.
+
+    What the user tells in a ten is asked for five turns later, and again three tens later.
+    """
+    return [
+        replace(episode, questions=_stretch(Random(f"long/{seed}/{number}"), episode, turns))
+        for number, episode in enumerate(build_episodes(count, seed))
+    ]
+
+
 def build_personas(count: int, seed: int) -> list[str]:
     """`count` personas to write profiles for: the hand-written ones, then made-up ones with reserved names."""
     made_up = (imagine_portrait(Random(f"portrait/{seed}/{number}"), held_out=True)[0] for number in range(count))
@@ -77,10 +89,7 @@ def _build_episode(random: Random, voice: str) -> Episode:
     character = imagine_character(random, held_out=True, full=True, voice=voice)
     imagination = Imagination(random, NameForge(random, held_out=True))
     fields = [_field_question(imagination, field) for field in random.sample(FIELDS, len(FIELDS))]
-    talk = [
-        _talk_question(imagination, kind)
-        for kind in random.sample(["hello", "fine", "outside", "machine", "sad", "praise", "thanks", "bye"], 4)
-    ]
+    talk = [_talk_question(imagination, kind) for kind in random.sample(_TALK, 4)]
     known = {"name"} if character.user.name != "User" else set()
     kinds = random.sample([kind for kind in _FACTS if kind not in known and kind not in character.facts], 2)
     (tell_one, ask_one), (tell_two, ask_two) = (_fact_questions(imagination, kind) for kind in kinds)
@@ -101,6 +110,23 @@ def _build_episode(random: Random, voice: str) -> Episode:
         talk[3],
     )
     return Episode(character, questions)
+
+
+def _stretch(random: Random, episode: Episode, turns: int) -> tuple[Question, ...]:
+    imagination = Imagination(random, NameForge(random, held_out=True))
+    known = {question.about for question in episode.questions if question.kind == "recall"}
+    kinds = [kind for kind in _FACTS if kind not in episode.character.facts]
+    facts = [_fact_questions(imagination, kind) for kind in random.sample(kinds, len(kinds)) if kind != "name" or known]
+    questions: list[Question] = []
+    fields: list[str] = []
+    for ten in range(-(-turns // 10)):
+        fields += random.sample(FIELDS, len(FIELDS))
+        asked, fields = [_field_question(imagination, field) for field in fields[:4]], fields[4:]
+        talk = [_talk_question(imagination, kind) for kind in random.sample(_TALK, 4)]
+        tell, recall = facts[ten] if ten < len(facts) else (talk[2], talk[3])
+        again = facts[ten - 3][1] if 3 <= ten < len(facts) + 3 else talk[1]
+        questions += [asked[0], talk[0], tell, asked[1], again, asked[2], talk[1], recall, asked[3], talk[2]]
+    return tuple(questions[:turns])
 
 
 def _field_question(imagination: Imagination, field: str) -> Question:
