@@ -4,24 +4,22 @@ vLLM copies weights of a smaller shape silently into its own, skips saved embedd
 out unreadable in mid-batch. So whatever isn't known to fit exactly is refused here, with a sentence that says why.
 """
 
-import json
 import re
-import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from models.engine import Frame
+from models.tensorfile import FileFault, read_header, read_object
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 FILES = (CONFIG, WEIGHTS)
-MOST_CONFIG_BYTES, MOST_HEADER_BYTES, MOST_BYTES = 1 << 20, 16 << 20, 8 << 30
+MOST_CONFIG_BYTES, MOST_BYTES = 1 << 20, 8 << 30
 # Problems that are told of one adapter.
 MOST_TOLD = 5
 
-_TENSOR = re.compile(r"base_model\.model\.model\.layers\.(\d{1,4})\.(self_attn|mlp)\.(\w+)\.lora_([AB])\.weight")
-_DTYPE_BYTES = {"F32": 4, "F16": 2, "BF16": 2}
+_TENSOR = re.compile(r"base_model\.model\.model\.layers\.(0|[1-9]\d{0,3})\.(self_attn|mlp)\.(\w+)\.lora_([AB])\.weight")
 # What PEFT can do and vLLM can't, in some release that is served here, and what counts as not done.
 _UNSUPPORTED: Mapping[str, tuple[Any, ...]] = {
     "bias": (None, "none"),
@@ -39,10 +37,6 @@ _UNSUPPORTED: Mapping[str, tuple[Any, ...]] = {
 }
 # Ways to begin a training that leave the model itself as it was; the others change it.
 _PLAIN_INITS = (None, True, False, "gaussian", "eva", "orthogonal")
-
-
-class AdapterError(ValueError):
-    """The files are no adapter that can be read; the message says what is wrong with them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,15 +91,15 @@ def read_adapter(folder: Path, frame: Frame, name: str = "") -> Report:
     """What lies in `folder`. Reads the configuration and the header of the weights; raises nothing."""
     name = name or folder.name
     try:
-        config = _read_config(folder / CONFIG)
-    except (AdapterError, OSError) as error:
+        config = read_object(folder / CONFIG, MOST_CONFIG_BYTES)
+    except (FileFault, OSError) as error:
         return Report(name, problems=(_told(error, CONFIG),))
     rank, base = config.get("r"), config.get("base_model_name_or_path")
-    report = Report(name, base if isinstance(base, str) else "", rank if _is_count(rank) else 0)
+    report = Report(name, base[:200] if isinstance(base, str) else "", int(rank or 0) if _is_count(rank) else 0)
     problems = list(_config_problems(config, frame))
     try:
-        tensors, size = _read_header(folder / WEIGHTS)
-    except (AdapterError, OSError) as error:
+        tensors, size = read_header(folder / WEIGHTS, MOST_BYTES)
+    except (FileFault, OSError) as error:
         told = (*problems, _told(error, WEIGHTS))
         return Report(name, report.base, report.rank, problems=told[:MOST_TOLD])
     modules, faults = _check_tensors(tensors, report.rank, frame)
@@ -115,32 +109,7 @@ def read_adapter(folder: Path, frame: Frame, name: str = "") -> Report:
 def _told(error: Exception, file: str) -> str:
     if isinstance(error, FileNotFoundError):
         return f"{file} is missing"
-    return f"{file} can't be read: {error.strerror if isinstance(error, OSError) else error}"
-
-
-def _size(path: Path, most_bytes: int) -> int:
-    """The file's size. Raises AdapterError for more than is read, and for what is no file: a pipe would never end."""
-    if path.exists() and not path.is_file():
-        raise AdapterError("it is no file")
-    size = path.stat().st_size
-    if size > most_bytes:
-        raise AdapterError(f"it has more than {most_bytes:,} bytes")
-    return size
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    _size(path, MOST_CONFIG_BYTES)
-    return _parse(path.read_bytes())
-
-
-def _parse(raw: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(raw)
-    except (ValueError, RecursionError):
-        raise AdapterError("it isn't JSON") from None
-    if not isinstance(value, dict):
-        raise AdapterError("it isn't a JSON object")
-    return value
+    return f"{file} can't be read: {(error.strerror or error) if isinstance(error, OSError) else error}"
 
 
 def _config_problems(config: Mapping[str, Any], frame: Frame) -> Iterator[str]:
@@ -149,8 +118,8 @@ def _config_problems(config: Mapping[str, Any], frame: Frame) -> Iterator[str]:
         yield f"it is no LoRA: peft_type is {_short(config.get('peft_type'))}"
     if not _is_count(rank):
         yield f"its rank r is {_short(rank)}"
-    elif rank > frame.most_rank:
-        yield f"its rank is {rank}, and at most {frame.most_rank} is taken"
+    elif int(rank or 0) > frame.most_rank:
+        yield f"its rank is {_short(rank)}, and at most {frame.most_rank} is taken"
     if not isinstance(alpha, int | float) or isinstance(alpha, bool) or not 0 < alpha < 1e6:
         yield f"its lora_alpha is {_short(alpha)}"
     targets = config.get("target_modules")
@@ -170,35 +139,6 @@ def _is_count(value: Any) -> bool:
 def _short(value: Any) -> str:
     told = repr(value)
     return told if len(told) <= 60 else told[:60] + "…"
-
-
-def _read_header(path: Path) -> tuple[dict[str, Any], int]:
-    """The tensors' descriptions by name, and the file's size. Raises AdapterError where the two don't agree."""
-    if not path.exists() and (path.parent / "adapter_model.bin").exists():
-        raise AdapterError("there is an adapter_model.bin in its place; save it as safetensors")
-    size = _size(path, MOST_BYTES)
-    with path.open("rb") as file:
-        prefix = file.read(8)
-        length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
-        if not 0 < length <= min(MOST_HEADER_BYTES, size - 8):
-            raise AdapterError("it isn't a safetensors file, or only a part of one")
-        header = _parse(file.read(length))
-    header.pop("__metadata__", None)
-    if any(not _is_whole(tensor) for tensor in header.values()):
-        raise AdapterError("its header describes something else than tensors of 16 or 32 bits")
-    spans = sorted(tuple(tensor["data_offsets"]) for tensor in header.values())
-    ends = [0, *(end for _, end in spans)]
-    if [begin for begin, _ in spans] != ends[:-1] or ends[-1] != size - 8 - length:
-        raise AdapterError("it is cut off, or has more in it than its header says")
-    return header, size
-
-
-def _is_whole(tensor: Any) -> bool:
-    """Whether a tensor's description agrees with itself."""
-    match tensor:
-        case {"dtype": str(dtype), "shape": [int(rows), int(columns)], "data_offsets": [int(begin), int(end)]}:
-            return dtype in _DTYPE_BYTES and min(rows, columns) > 0 and end - begin == rows * columns * _DTYPE_BYTES[dtype]
-    return False
 
 
 def _check_tensors(tensors: Mapping[str, Any], rank: int, frame: Frame) -> tuple[tuple[str, ...], list[str]]:

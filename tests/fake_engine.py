@@ -22,6 +22,7 @@ from models.engine import (
     EngineDeadError,
     EngineError,
     FinishReason,
+    Frame,
     SamplingParams,
     TokenLogprob,
 )
@@ -65,7 +66,7 @@ class FakeEngine:
         self.script = script or Script()
         self.go = asyncio.Event()
         self.held = asyncio.Event()
-        self.frame = build_frame(json.loads((TINY / "config.json").read_bytes()), 16)
+        self.frame: Frame | None = build_frame(json.loads((TINY / "config.json").read_bytes()), 16)
         self.loaded: list[Adapter] = []
         self.refuses = ""
         self.voices: list[Adapter | None] = []

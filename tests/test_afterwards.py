@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from app.sessions.session import Cut, Message, Session
 from app.store.sessions import SessionStore
-from models.engine import EngineError
+from models.engine import Adapter, EngineError
 from models.renderer import Renderer
 from models.sections import RECAP
 from tests.fake_engine import FakeEngine, Script
@@ -358,7 +358,7 @@ async def test_branch_from_before_the_cut_is_not_told_of_another(live: Live, mem
     path = await open_chat(live)
     await talk_until_cut(live, path)
     early = (await live.client.get(path)).json()["messages"][2]["id"]
-    await live.client.post(f"{path}/messages/{early}/select", params={"following": "false"})
+    await live.client.post(f"{path}/messages/{early}/select", json={"following": False})
     edited = await live.client.patch(f"{path}/messages/{early}", json={"content": "Something else."})
     edited.raise_for_status()
     await say(live, path)

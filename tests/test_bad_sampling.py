@@ -72,7 +72,8 @@ def test_bad_sampling_field_is_refused_by_name(client: httpx.Client, fields: dic
 def test_bad_sampling_in_a_session_leaves_it_as_it_was(client: httpx.Client, stream: bool) -> None:
     session = client.post("/sessions", json={"character_id": "lyra"}).json()["id"]
     path = f"/sessions/{session}/messages"
-    for fields in ({"n": 1_000_000}, {"temperature": "nan"}, {"min_tokens": 10**9}, {"structured_outputs": {"regex": "["}}):
+    regex = {"structured_outputs": {"regex": "["}}
+    for fields in ({"n": 1_000_000}, {"temperature": "nan"}, {"min_tokens": 10**9}, regex):
         assert_error(client.post(path, json={"content": "Hello.", "stream": stream, **fields}), 400)
     assert [message["role"] for message in client.get(path).json()["messages"]] == ["assistant"]
     assert client.post(path, json={"content": "Hello.", "max_tokens": 2}).json()["version"] == 2

@@ -185,7 +185,7 @@ async def test_whisper_is_heard_by_those_it_is_for(live: Live) -> None:
 
 async def test_who_does_not_hear_it_cannot_answer_it(live: Live) -> None:
     session = await open_scene(live)
-    whispered = {"content": "Psst.", "to": ["ben"]}
+    whispered: dict[str, Any] = {"content": "Psst.", "to": ["ben"]}
     answer = await live.client.post(f"{session}/messages", json=whispered | {"speaker": "ann"})
     assert_error(answer, 400, code="speaker_hears_nothing", param="speaker")
     assert await speakers(live, session) == []

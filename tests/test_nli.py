@@ -16,7 +16,8 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
     folder = tmp_path_factory.mktemp("nli")
-    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(TINY / "tokenizer.json"), pad_token="<|end_of_text|>")
+    file = str(TINY / "tokenizer.json")
+    tokenizer = PreTrainedTokenizerFast(tokenizer_file=file, pad_token="<|end_of_text|>")  # type: ignore[no-untyped-call]  # transformers' own
     tokenizer.save_pretrained(folder)
     labels = {0: "contradiction", 1: "neutral", 2: "entailment"}
     config = BertConfig(
@@ -28,7 +29,8 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
         id2label=labels,
         label2id={label: place for place, label in labels.items()},
     )
-    BertForSequenceClassification(config).save_pretrained(folder)
+    model = BertForSequenceClassification(config)  # type: ignore[no-untyped-call]  # transformers' own
+    model.save_pretrained(folder)
     return folder
 
 

@@ -1,5 +1,6 @@
 """PersonaGym from its tree to its scores, with a model and a judge over a real socket."""
 
+import importlib
 import json
 import shutil
 import threading
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from models.evaluation import personagym
-from models.evaluation.__main__ import main
+from models.evaluation.__main__ import COMMANDS, main
 from models.evaluation.personagym_tree import TASKS, Item
 from models.evaluation.protocol import MODES, ask_persona, name_persona
 from tests.conftest import wait_until
@@ -106,6 +107,14 @@ def test_two_judges_meet_in_the_middle(tree: Path, out: Path) -> None:
         second = ["--second-judge-url", teacher.url, "--second-judge-model", "kind"]
         assert gym(tree, out, teacher, "--light", "--mode", "upstream", *second) == 0
     assert read_scores(out)["measures"]["PersonaScore"]["mean"] == 3.0
+
+
+def test_a_judge_without_a_server_of_its_own_is_the_models_neighbour(tree: Path, out: Path) -> None:
+    with serve_teacher(FakeTeacher(reply=play)) as teacher:
+        named = ["--data", str(tree), "--out", str(out), "--url", teacher.url.removesuffix("/v1"), "--model", "model"]
+        assert main(["personagym", *named, "--judge-model", "judge", "--light"]) == 0
+        assert count_calls(teacher) == {"model": LIGHT, "judge": 2 * LIGHT}
+    assert read_scores(out)["identity"]["judges"] == ["judge"]
 
 
 # what is lost
@@ -231,6 +240,32 @@ def test_a_dry_run_asks_nothing(tree: Path, out: Path, capsys: pytest.CaptureFix
     )
 
 
+def test_a_judge_that_hangs_is_asked_again(tree: Path, out: Path) -> None:
+    hung: list[int] = []
+
+    def hang_once(number: int, body: dict[str, object]) -> str | None:
+        if body["model"] == "judge" and not hung:
+            hung.append(number)
+            return "hang"
+        return None
+
+    with serve_teacher(FakeTeacher(reply=play, fault=hang_once)) as teacher:
+        assert gym(tree, out, teacher, "--light", "--timeout-s", "0.5") == 0
+        assert count_calls(teacher)["judge"] == 2 * LIGHT + 1
+    assert read_scores(out)["lost"] == {}
+
+
+def test_a_place_that_cant_be_written_stops_the_run(tree: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with serve_teacher(FakeTeacher(reply=play)) as teacher:
+        assert gym(tree, Path("/proc/pg.jsonl"), teacher, "--light") == 1
+        assert not teacher.asked
+        out.with_name("pg.scores.json").mkdir(parents=True)
+        assert gym(tree, out, teacher, "--light") == 1
+    told = capsys.readouterr().err
+    assert "stopped: [Errno 2] No such file or directory: '/proc/pg.answers.jsonl'" in told
+    assert "pg.scores.json can't be written" in told
+
+
 # comparing
 
 
@@ -351,6 +386,11 @@ def test_an_output_takes_one_run_at_a_time(tree: Path, out: Path) -> None:
         assert gym(tree, out, teacher, "--light") == 1
         teacher.go.set()
         first.join()
+
+
+@pytest.mark.parametrize("module", [module for module, _ in COMMANDS.values()])
+def test_every_evaluation_can_be_called(module: str) -> None:
+    assert callable(importlib.import_module(f"models.evaluation.{module}").main)
 
 
 @pytest.mark.parametrize("arguments", [["personagym"], ["sing"], []])

@@ -102,6 +102,15 @@ def test_replicas_need_a_redis_of_their_own() -> None:
     assert settings.durability == "replicated"
 
 
+def test_adapters_need_their_folder(tmp_path: Path) -> None:
+    assert "make it" in refusal(adapters_dir=tmp_path / "nowhere")
+    assert Settings.model_validate({"adapters_dir": tmp_path, "max_lora_rank": "16"}).max_lora_rank == 16
+
+
+def test_fewer_adapters_in_memory_than_in_a_batch_are_refused() -> None:
+    assert "OPENCHARACTER_MAX_LORAS" in refusal(max_loras=4, max_cpu_loras=2)
+
+
 def test_redis_url_of_another_scheme_is_refused() -> None:
     assert "redis://" in refusal(redis_url="http://somewhere")
 
@@ -117,6 +126,8 @@ def test_redis_url_of_another_scheme_is_refused() -> None:
         {"temperature": -1},
         {"gpu_memory_utilization": 2},
         {"stream_interval": 0},
+        {"max_loras": 0},
+        {"max_lora_rank": 7},
         {"log_level": "loud"},
         {"durability": "never"},
     ],

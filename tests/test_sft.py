@@ -38,6 +38,21 @@ SHAPE = {
     "max_position_embeddings": 2048,
 }
 TINY = Path("models/tiny")
+# A training that dies in its sixth step, two after a checkpoint.
+KILLED = """
+import os, signal, sys, torch
+from models.training import sft
+from models.training.journal import Journal
+
+class Dying(Journal):
+    def on_step_end(self, args, state, control, **more):
+        if state.global_step == 6:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+sft.Journal = Dying
+torch.set_num_threads(1)
+sft.main(sys.argv[1:])
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -124,14 +139,10 @@ def test_a_run_that_was_killed_goes_on_as_if_nothing_had_been(tmp_path: Path, da
 
     recipe = write_recipe(tmp_path / "killed", data, save_steps=4)
     run = tmp_path / "killed" / "model.run"
-    training = subprocess.Popen(
-        [sys.executable, "-m", "models.training.sft", str(recipe)], cwd=ROOT, stderr=subprocess.DEVNULL
-    )
-    while not last_checkpoint(run):
-        assert training.poll() is None, "it ended before it could be killed"
-    training.send_signal(signal.SIGKILL)
-    training.wait()
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(recipe)], cwd=ROOT, stderr=subprocess.DEVNULL)
+    assert killed.returncode == -signal.SIGKILL
     assert not (tmp_path / "killed" / "model").exists()
+    assert losses(run) != expected
     # As a kill in the middle of a checkpoint leaves it.
     shutil.copytree(last_checkpoint(run) or run, run / "checkpoint-9999")
     (run / "checkpoint-9999" / "trainer_state.json").write_text('{"global_st')
@@ -259,6 +270,13 @@ def test_a_context_that_no_row_teaches_is_refused(
 ) -> None:
     assert sft.main([str(write_recipe(tmp_path, data, **tiny_changes(data, context=8192)))]) == 2
     assert "rows of up to that length" in capsys.readouterr().err
+
+
+def test_attention_that_isnt_there_is_named(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    changes = tiny_changes(data, attention="flash_attention_2", packing=True)
+    changes["phases"][0]["max_length"] = 1024
+    assert sft.main([str(write_recipe(tmp_path, data, **changes))]) == 2
+    assert "`sdpa` can, without `packing`" in capsys.readouterr().err
 
 
 def test_an_unknown_key_is_named(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:

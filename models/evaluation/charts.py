@@ -3,6 +3,7 @@
 import io
 from base64 import b64encode
 from collections.abc import Sequence
+from math import floor
 from typing import TYPE_CHECKING, Any
 
 from models.evaluation.judge import SCALE
@@ -40,7 +41,11 @@ def draw_measures(outcomes: Sequence[Outcome], edition: str) -> str:
     heights = [number + len(outcomes) * step for number in range(len(MEASURES))]
     axes.plot(theirs, heights, "D", color=GREY, fillstyle="none", label=f"{CALLED} ({title})")
     axes.set_yticks([number + len(outcomes) * step / 2 for number in range(len(MEASURES))], MEASURES)
-    axes.set(xlabel="mean over personas, with 95 % interval", xlim=(0.9, 5.1), ylim=(len(MEASURES) - 0.2, -0.3))
+    axes.set(
+        xlabel="mean over personas, with 95 % interval",
+        xlim=(_left_of(outcomes, theirs), 5.1),
+        ylim=(len(MEASURES) - 0.2, -0.3),
+    )
     axes.grid(axis="x", alpha=0.3)
     axes.legend(loc="upper center", bbox_to_anchor=(0.4, -0.14 if len(outcomes) < 3 else -0.08), frameon=False, ncols=2)
     return _to_address(figure)
@@ -57,7 +62,8 @@ def draw_counts(outcome: Outcome) -> str:
             share = counts[str(score)] / total
             axes.barh(place, share, left=start, color=colour, label=str(score) if not place else None)
             if share >= 0.06:
-                axes.text(start + share / 2, place, f"{share:.0%}", ha="center", va="center", fontsize=8)
+                shade = "white" if score in (SCALE[0], SCALE[-1]) else "black"
+                axes.text(start + share / 2, place, f"{share:.0%}", ha="center", va="center", fontsize=8, color=shade)
             start += share
     axes.set_yticks(range(len(TASKS)), TASKS)
     axes.invert_yaxis()
@@ -82,6 +88,12 @@ def draw_gains(outcome: Outcome) -> str:
     axes.set(xlabel=f"more than {outcome['baseline']['model']}, paired by persona, 95 %; grey: may be chance")
     axes.grid(axis="x", alpha=0.3)
     return _to_address(figure)
+
+
+def _left_of(outcomes: Sequence[Outcome], theirs: Sequence[float]) -> float:
+    """Where the axis begins: at a half point below all that is drawn."""
+    lowest: float = min(*(row["low"] for outcome in outcomes for row in outcome["measures"].values()), *theirs)
+    return floor(2 * lowest) / 2 - 0.1
 
 
 def _new_figure(width: float, height: float) -> "Figure":

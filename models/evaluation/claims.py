@@ -1,4 +1,4 @@
-"""APC scores of interviews: `python -m models.evaluation.claims interviews.jsonl --model JUDGE --url … --out …`.
+"""APC scores of interviews: `python -m models.evaluation apc interviews.jsonl --model JUDGE --url … --out …`.
 
 Each answer is held against each claim of its card (`models.evaluation.apc`). The judge is a classifier of natural
 language inference (`--nli`), or a model that answers under a schema, whose verdicts are all or nothing.
@@ -143,7 +143,7 @@ def build_plan(options: argparse.Namespace) -> Plan:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = build_parser(__doc__, teacher_needed=False)
-    parser.add_argument("interviews", type=Path, help="what models.evaluation.interviews wrote")
+    parser.add_argument("interviews", type=Path, help="what `interviews` wrote")
     parser.add_argument("--nli", help="a classifier of natural language inference, a folder or a hub id")
     parser.set_defaults(temperature=0.0)
     return conclude(build_plan, parser.parse_args(arguments), show_scores)

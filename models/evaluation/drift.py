@@ -1,4 +1,4 @@
-"""Does a character drift? `python -m models.evaluation.drift --url … --model … --out build/drift.jsonl`.
+"""Does a character drift? `python -m models.evaluation drift --url … --model … --out build/drift.jsonl`.
 
 Conversations of a hundred turns with characters that no model has met. Four turns in ten ask for what the card says,
 one tells something of the user and others ask for it back; each reply is held against card and voice. With `--sessions`

@@ -1,4 +1,4 @@
-"""What is the best of n worth, and what does it cost? `python -m models.evaluation.fidelity_gain models/tiny --n 4`.
+"""What is the best of n worth, and what does it cost? `python -m models.evaluation fidelity models/tiny --n 4`.
 
 The episodes of `models.evaluation.recall`, each turn answered n times in one batch. The first answer is what a client
 gets without `fidelity`, and what the conversation goes on from; the judge's choice is what it gets with it. Both are
@@ -7,6 +7,7 @@ held against the card. The clock is read with one conversation at a time.
 
 import argparse
 import asyncio
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
@@ -209,7 +210,7 @@ def print_gain(report: dict[str, Any], console: Console) -> None:
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="a model folder or Hugging Face id")
@@ -227,7 +228,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

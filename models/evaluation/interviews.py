@@ -1,4 +1,4 @@
-"""Answers of characters, for judges to read: `python -m models.evaluation.interviews --url … --model … --out …`.
+"""Answers of characters, for judges to read: `python -m models.evaluation interviews --url … --model … --out …`.
 
 Each character is asked each question by itself, `--times` over, with its card as the server lays it out. Characters are
 files of cards, or profiles that were synthesized, as JSONL; without any the ones that ship. Rows are `{id, character,

@@ -1,4 +1,4 @@
-"""Is a judge fit to judge? `python -m models.evaluation.judge_check --model JUDGE --url … --out build/judge.jsonl`.
+"""Is a judge fit to judge? `python -m models.evaluation judge check --model JUDGE --url … --out build/judge.jsonl`.
 
 It is asked who is speaking, with four to choose from (`models.evaluation.lineup`). With `--data` the question is
 PersonaEval's own: its CSV files, with columns `prompt`, `option1` to `option5` and `gt`, whose prompts ask for the

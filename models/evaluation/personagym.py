@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
             _tell_calls(here, Console())
             return 0
         return _run_stages(here) or _conclude(here, Console())
-    except Stop as stop:
+    except (Stop, OSError) as stop:
         console.print(f"stopped: {stop}", style="red", markup=False, highlight=False, soft_wrap=True)
         return 1
 
@@ -165,10 +165,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--judge-price", type=parse_price, metavar="IN,OUT", help="of a million tokens of the judge's")
     for name in ("judge", "second-judge"):
         group = parser.add_argument_group(f"the {name.replace('-', ' ')}")
-        group.add_argument(f"--{name}-url", help="an OpenAI-compatible server; without one it is loaded here")
-        group.add_argument(f"--{name}-model", help="its name there, or a folder or hub id")
+        group.add_argument(f"--{name}-url", help="an OpenAI-compatible server (default: the one before)")
+        group.add_argument(f"--{name}-model", help="its name there; where no server is named, a folder or hub id")
         group.add_argument(f"--{name}-api-key-file", type=Path)
-    parser.set_defaults(temperature=0.9, ray=None)
+    parser.set_defaults(temperature=0.9, concurrency=64)
     options = parser.parse_args(arguments)
     if options.judge_url and not options.judge_model:
         parser.error("--judge-url needs --judge-model")

@@ -70,10 +70,11 @@ class Run:
     def judging(self, place: int, out: Path, *, tries: int) -> argparse.Namespace:
         """The options of a stage that asks a judge: at temperature 0, whatever the run's seed."""
         options = self.options
-        url = options.judge_url if options.judge_model else options.url
-        key = options.judge_api_key_file if options.judge_model else options.api_key_file
+        url = options.judge_url or options.url
+        key = options.judge_api_key_file if options.judge_url else options.api_key_file
         if place:
-            url, key = options.second_judge_url or url, options.second_judge_api_key_file or key
+            url = options.second_judge_url or url
+            key = options.second_judge_api_key_file if options.second_judge_url else key
         chosen = {"model": self.judges[place], "url": _to_base(url), "api_key_file": key, "out": out, "tries": tries}
         return self._with(**chosen, temperature=0.0, seed=0, ray=None)
 

@@ -1,4 +1,4 @@
-"""Profile recall of any server: `python -m models.evaluation.remote_recall --url … --model … --out build/recall.jsonl`.
+"""Profile recall of any server: `python -m models.evaluation recall --url … --model … --out build/recall.jsonl`.
 
 The characters, questions and verdicts of `models.evaluation.recall`, over OpenAI's chat API: the card as a system
 message, laid out as the server does, and each episode as one conversation. A row is an episode.

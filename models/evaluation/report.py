@@ -28,6 +28,7 @@ MOST_RUNS = 32
 # Lines of a table of other scores, and how deep they are looked for.
 MOST_LINES, MOST_DEPTH = 200, 4
 ENDING = ".scores.json"
+OUTCOME_KEYS = {"model", "identity", "measures", "lost", "counts", "cost", "samples"}
 
 Json = Any  # whatever an evaluation writes
 
@@ -58,8 +59,8 @@ def _load(path: Path) -> dict[str, Json]:
         scores = orjson.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise Stop(f"{path} can't be read: {error}") from error
-    if not isinstance(scores, dict):
-        raise Stop(f"{path} has no scores")
+    if not isinstance(scores, dict) or (scores.get("benchmark") == BENCHMARK and not scores.keys() >= OUTCOME_KEYS):
+        raise Stop(f"{path} has no scores, or not as this version writes them")
     stem = path.name.removesuffix(ENDING)
     command = _read_command(path.with_name(f"{stem}.manifest.json"))
     return {
@@ -157,9 +158,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         page = build_report(options.scores)
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(page, encoding="utf-8")
-    except (Stop, OSError, KeyError, ImportError) as error:
-        told = "matplotlib is needed to draw" if isinstance(error, ImportError) else str(error)
-        console.print(f"no report: {told}", style="red", markup=False, highlight=False, soft_wrap=True)
+    except (Stop, OSError, ImportError) as error:
+        needed = "; it comes with the extra `train`" if isinstance(error, ImportError) else ""
+        console.print(f"no report: {error}{needed}", style="red", markup=False, highlight=False, soft_wrap=True)
         return 1
     console.print(f"written to {options.out}", markup=False, highlight=False, soft_wrap=True)
     return 0

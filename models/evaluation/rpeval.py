@@ -1,4 +1,4 @@
-"""RPEval, which needs no judge: `python -m models.evaluation.rpeval eval_data.jsonl --url … --model … --out …`.
+"""RPEval, which needs no judge: `python -m models.evaluation rpeval eval_data.jsonl --url … --model … --out …`.
 
 The file is RPEval's own, `data/eval_data.jsonl`: rows `{id, type, context, checks: [{args}]}`. Emotions and decisions
 are answered under a JSON schema and compared; a reply in character must have none of the row's giveaway words. The

@@ -1,4 +1,4 @@
-"""Atomic-level fidelity of interviews: `python -m models.evaluation.traits interviews.jsonl --model JUDGE … --out …`.
+"""Atomic-level fidelity of interviews: `python -m models.evaluation atomic interviews.jsonl --model JUDGE … --out …`.
 
 Each sentence of each answer is scored for each trait of which its card says how much there is (`big_five`), or for the
 one that `--trait` and `--level` name. Interviews with `--times 2` or more tell how alike the answers are, too.
@@ -135,7 +135,7 @@ def build_plan(options: argparse.Namespace) -> Plan:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = build_parser(__doc__)
-    parser.add_argument("interviews", type=Path, help="what models.evaluation.interviews wrote")
+    parser.add_argument("interviews", type=Path, help="what `interviews` wrote")
     parser.add_argument("--trait", choices=list(POLES))
     parser.add_argument("--level", choices=LEVELS)
     parser.set_defaults(temperature=0.0)

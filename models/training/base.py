@@ -77,9 +77,14 @@ def load_network(recipe: Recipe, base: Base) -> PreTrainedModel:
     if base.shape is not None:
         return build_network(base.shape, base.tokenizer)
     frozen = recipe.lora is not None and torch.cuda.is_available()
-    network: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-        str(recipe.base), dtype=torch.bfloat16 if frozen else torch.float32, attn_implementation=recipe.attention
-    )
+    try:
+        network: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            str(recipe.base), dtype=torch.bfloat16 if frozen else torch.float32, attn_implementation=recipe.attention
+        )
+    except ImportError as error:
+        raise RecipeError(
+            f"`attention: {recipe.attention}` can't be used here; `sdpa` can, without `packing`: {error}"
+        ) from error
     if recipe.context:
         network.config.max_position_embeddings = recipe.context
     _check_length(recipe, network)

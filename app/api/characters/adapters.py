@@ -73,9 +73,7 @@ async def replace_characters_adapter(
 
 
 @router.delete("/characters/{character_id}/adapter", status_code=204, response_model=None)
-async def remove_characters_adapter(
-    character_id: str, characters: CharactersDep, if_match: IfMatch = None
-) -> Response:
+async def remove_characters_adapter(character_id: str, characters: CharactersDep, if_match: IfMatch = None) -> Response:
     """Have the character speak in the model's own voice again, as a new version of it."""
 
     async def change(record: CharacterRecord) -> dict[str, Any]:
