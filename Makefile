@@ -21,7 +21,7 @@ test: .venv/.dev-$(KIND) ## Run every test, on the real engine.
 	@.venv/bin/python -m pytest
 
 lint: .venv/.dev-$(KIND) ## Check style and the rules of the house.
-	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/shellcheck requirements/lock.sh .ci/run
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/shellcheck requirements/lock.sh .ci/run models/recipes/opencharacter-8b.sh
 
 types: .venv/.dev-$(KIND) ## Check types.
 	@.venv/bin/mypy

@@ -64,9 +64,9 @@ def build_casting(number: int) -> Casting:
     return Casting(rows)
 
 
-def build_round(work: Work, number: int) -> tuple[list[Task], Generation]:
+def build_round(work: Work, number: int, casting: Casting) -> tuple[list[Task], Generation]:
     """The tasks of a round, and who does them."""
-    casting, random = build_casting(number), seeded(number)
+    random = seeded(number)
     tasks: list[Task] = []
     for place in range(work.rows):
         asked = random.choice(OPENERS).format(random.choice(THINGS))
@@ -92,7 +92,7 @@ class Recorder:
 
 async def record(work: Work, number: int, renderer: Any) -> list[Question]:  # any Renderer
     """The questions of a round, as our pipeline asks them."""
-    tasks, writer = build_round(work, number)
+    tasks, writer = build_round(work, number, build_casting(number))
     stand_in = _Unopened(work.model, work.max_model_len, renderer)
     recorder = Recorder(LocalTeacher(stand_in))  # type: ignore[arg-type]  # of an engine it needs these three
     for task in tasks:
@@ -125,8 +125,9 @@ async def _serve_ours(work: Work, pipe: Connection) -> None:
 
 async def run_ours(work: Work, number: int, teacher: Teacher, out: Path) -> Round:
     """A round through the pipeline; raises where a row is missing at its end."""
+    casting = build_casting(number)
     began = perf_counter()
-    tasks, writer = build_round(work, number)
+    tasks, writer = build_round(work, number, casting)
     with Journal(out) as journal:
         ledger = Ledger(journal, total=len(tasks), stop_after=len(tasks))
         do = partial(carry_out, writer=writer, teacher=teacher, tries=1)
@@ -160,14 +161,10 @@ def serve_theirs(work: Work, pipe: Connection) -> None:
     pipe.send("ready")
     while (number := pipe.recv()) is not None:
         asked = asyncio.run(record(work, number, renderer))
-        prompts: list[Any] = [
-            {
-                "prompt_token_ids": renderer.render(
-                    [Turn(line.role, renderer.encode(line.text)) for line in one.messages]
-                )
-            }
-            for one in asked
+        rendered = [
+            renderer.render([Turn(line.role, renderer.encode(line.text)) for line in one.messages]) for one in asked
         ]
+        prompts: list[Any] = [{"prompt_token_ids": token_ids} for token_ids in rendered]
         params = [
             SamplingParams(
                 max_tokens=one.max_tokens,
@@ -181,3 +178,5 @@ def serve_theirs(work: Work, pipe: Connection) -> None:
         answers = llm.generate(prompts, params, use_tqdm=False)
         tokens = sum(len(answer.outputs[0].token_ids) for answer in answers)
         pipe.send(Round(len(answers), tokens, perf_counter() - began))
+    # Or this process would wait for its engine to go by itself.
+    llm.llm_engine.engine_core.shutdown()

@@ -31,10 +31,10 @@ def train(recipe: Recipe, console: Console) -> None:
     """Run a recipe to its end, from wherever it was stopped, and write what it makes. Raises RecipeError."""
     state = PartialState(cpu=not torch.cuda.is_available())
     console.quiet = not state.is_main_process
-    if torch.cuda.device_count() > state.num_processes:
+    if state.num_processes == 1 and (gpus := torch.cuda.device_count()) > 1:
         raise RecipeError(
-            f"there are {torch.cuda.device_count()} GPUs and {state.num_processes} processes: start it by "
-            "`accelerate launch -m models.training.sft`, or let it see a GPU alone, by CUDA_VISIBLE_DEVICES=0"
+            f"there are {gpus} GPUs and one process: start it by `accelerate launch -m models.training.sft`, or let "
+            "it see one GPU alone, by CUDA_VISIBLE_DEVICES=0"
         )
     base = open_base(recipe)
     with state.main_process_first():  # the others find the rows rendered

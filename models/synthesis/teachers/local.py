@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Sequence
 from contextlib import aclosing
+from functools import lru_cache
 
 from models.engine import Constraint, Engine, EngineDeadError, EngineError, InvalidRequest, SamplingParams
 from models.renderer import Turn
@@ -11,6 +12,8 @@ from models.synthesis.teachers.teacher import Answer, Line, Question, QuestionRe
 # Nobody reads along: one chunk for the whole answer.
 WHOLE = 1 << 20
 ATTEMPTS = 3
+# Texts whose ids are kept.
+MOST_ENCODED = 4096
 
 
 class LocalTeacher:
@@ -21,6 +24,8 @@ class LocalTeacher:
         self.max_model_len = engine.max_model_len
         self._engine = engine
         self._numbers = itertools.count()
+        # What is counted is rendered right after it, and what was said with each turn that follows.
+        self._encode = lru_cache(MOST_ENCODED)(engine.renderer.encode)
 
     def count(self, messages: Sequence[Line]) -> int:
         return len(self._render(messages))
@@ -54,8 +59,7 @@ class LocalTeacher:
         await self._engine.close()
 
     def _render(self, messages: Sequence[Line]) -> list[int]:
-        renderer = self._engine.renderer
-        return renderer.render([Turn(line.role, renderer.encode(line.text)) for line in messages])
+        return self._engine.renderer.render([Turn(line.role, self._encode(line.text)) for line in messages])
 
     async def _generate(self, prompt: list[int], params: SamplingParams) -> Answer:
         texts, tokens, reason = [], 0, None
