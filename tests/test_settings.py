@@ -161,3 +161,4 @@ def test_model_is_picked_by_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_pat
     driver.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert Settings().model == (OPENCHARACTER_8B if gpu else TINY)
+    assert Settings().max_lora_rank == (64 if gpu else 16)
