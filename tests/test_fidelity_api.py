@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+import httpx
 import orjson
 import pytest
 
@@ -260,3 +261,15 @@ async def test_long_replies_and_long_turns_are_scored_in_bounds(redis: Any, redi
         body = {"content": "go " * 900, "fidelity": {"n": 2}, "max_tokens": 1500}
         (await live.client.post(f"{path}/messages", json=body)).raise_for_status()
         assert max(map(len, live.engine.scored)) < 400
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_real_engine_chooses_what_the_card_says(client: httpx.Client, stream: bool) -> None:
+    session = client.post("/sessions", json={"character_id": "lyra"}).json()["id"]
+    body = {"content": "Where were you born?", "fidelity": {"n": 4}, "temperature": 1, "seed": 3, "stream": stream}
+    answer = client.post(f"/sessions/{session}/messages", json=body).raise_for_status()
+    last = client.get(f"/sessions/{session}").json()["messages"][-1]
+    assert answer.text.count('"fidelity"') == (2 if stream else 1)
+    assert "Kittiwake" in last["content"]
+    swiped = client.get(f"/sessions/{session}/messages/{last['id']}/swipes").json()["messages"]
+    assert len(swiped) == 4
