@@ -81,6 +81,8 @@ class EngineOptions:
     enforce_eager: bool | None = None
     cpu_kv_cache_gib: int = 1
     tensor_parallel_size: int | None = None
+    compile_s: float = COMPILE_S
+    """How long a constraint may take to compile: little where anybody may send one."""
     max_lora_rank: int | None = None
     """None takes no adapters, which costs nothing; vLLM knows few ranks."""
     max_loras: int = 4
@@ -104,7 +106,7 @@ class VllmEngine:
         self.max_model_len: int = llm.model_config.max_model_len
         self._llm = llm
         self._sampling = sampling
-        self._grammars = _Grammars(llm)
+        self._grammars = _Grammars(llm, options.compile_s)
         self.frame = frame
         self._lora_ids = count(FIRST_LORA_ID)
         self._loras: dict[str, LoRARequest] = {}
@@ -331,7 +333,7 @@ class _Grammars:
     The engine has one thread for it on a small machine: a grammar that takes minutes would keep all others waiting.
     """
 
-    def __init__(self, llm: "AsyncLLM") -> None:
+    def __init__(self, llm: "AsyncLLM", compile_s: float) -> None:
         from vllm.v1.structured_output.backend_xgrammar import XgrammarBackend
         from vllm.v1.structured_output.request import get_structured_output_key
 
@@ -340,7 +342,7 @@ class _Grammars:
         self._backend = cache(
             lambda: XgrammarBackend(llm.vllm_config, llm.get_tokenizer(), llm.model_config.get_vocab_size())
         )
-        self._trials = Trials(PLACES, COMPILE_S)
+        self._trials = Trials(PLACES, compile_s)
         self._known: dict[bytes, None] = {}
 
     async def check(
@@ -352,7 +354,7 @@ class _Grammars:
         priority: int,
         lora: "LoRARequest | None",
     ) -> Any:
-        """The request in vLLM's terms, whose constraint is known to compile in COMPILE_S. Raises InvalidRequest.
+        """The request in vLLM's terms, whose constraint is known to compile in time. Raises InvalidRequest.
 
         vLLM 0.32 takes such a request under protest (it is to go some day), and checks all others on the event loop.
         """
@@ -367,7 +369,7 @@ class _Grammars:
             request = await self._trials.run(partial(self._compile, backend, prepare))
         except TimeoutError:
             raise InvalidRequest(
-                f"the constraint takes more than {COMPILE_S:.0f} s to compile: "
+                f"the constraint takes more than {self._trials.limit_s:.0f} s to compile: "
                 "simplify the schema or the regular expression"
             ) from None
         except NoPlaceError:

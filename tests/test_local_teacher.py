@@ -7,7 +7,9 @@ import pytest
 
 from models.engine import EngineDeadError, EngineError, InvalidRequest
 from models.renderer import Renderer
+from models.synthesis.teachers import opening
 from models.synthesis.teachers.local import LocalTeacher
+from models.synthesis.teachers.opening import TeacherOptions, open_teacher
 from models.synthesis.teachers.teacher import Line, Question, QuestionRefused, TeacherDead, TeacherFailed
 from tests.fake_engine import FakeEngine, Script
 
@@ -62,3 +64,16 @@ async def test_faults_of_the_engine_are_told_apart(renderer: Renderer, failure: 
     with pytest.raises(error, match=str(failure)):
         await LocalTeacher(engine).answer(Question(MESSAGES, 10, 0.5, 7))
     assert len(engine.prompts) == (3 if error is TeacherFailed else 1)
+
+
+async def test_schema_may_take_its_time_to_compile(renderer: Renderer, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: dict[str, Any] = {}
+
+    async def open_engine(_: str, **options: Any) -> FakeEngine:
+        told.update(options)
+        return FakeEngine(renderer)
+
+    monkeypatch.setattr(opening, "open_vllm_engine", open_engine)
+    await open_teacher(TeacherOptions("models/tiny", concurrency=7, gpus=8))
+    assert told["compile_s"] >= 60
+    assert (told["max_num_seqs"], told["tensor_parallel_size"]) == (7, 8)

@@ -1,5 +1,7 @@
 """Training reads what serving renders, learns from replies alone, and leaves a folder that loads."""
 
+import importlib.util
+import re
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -60,6 +62,14 @@ def test_training_renders_the_prompt_that_is_served(renderer: Renderer) -> None:
             tail = [Insertion(Turn("system", renderer.encode(text)))] if (text := row.get("tail")) else []
             prompt = build_prompt(renderer, head, turns[:-1], inserted=tail, limit_tokens=100_000).token_ids
         assert ids[: len(prompt)] == prompt
+
+
+def test_the_whole_run_names_commands_that_exist() -> None:
+    script = Path("models/recipes/opencharacter-8b.sh").read_text()
+    named = {*re.findall(r"python -m (models\.training\.\w+|models\.evaluation|app)\b", script)}
+    named |= {f"models.synthesis.{command}" for command in re.findall(r"^synthesize (\w+)", script, re.MULTILINE)}
+    assert len(named) == 6
+    assert all(importlib.util.find_spec(module) for module in named)
 
 
 def test_text_never_becomes_a_special_token(renderer: Renderer) -> None:

@@ -20,10 +20,12 @@ RECIPE=${RECIPE:-models/recipes/llama-3-8b-lora.yaml}
 MODEL=${MODEL:-build/opencharacter-8b-lora}               # where RECIPE writes
 OUT=build/8b
 PERSONAGYM=${PERSONAGYM:?a checkout of PersonaGym, whose questions are asked}
+JUDGE_KEY_FILE=${JUDGE_KEY_FILE:?a file with the key of who judges}
 
 synthesize() { # the command, then its arguments
     command=$1 && shift
-    python -m "models.synthesis.$command" "$@" --model "$TEACHER" ${TEACHER_URL:+--url "$TEACHER_URL"} --purpose research
+    python -m "models.synthesis.$command" "$@" --model "$TEACHER" --gpus 8 ${TEACHER_URL:+--url "$TEACHER_URL"} \
+        --purpose research
 }
 
 synthesize profiles proj-persona/PersonaHub --limit 20000 --out "$OUT/profiles.jsonl"
@@ -41,7 +43,7 @@ until curl -sf localhost:8000/ready >/dev/null; do
     kill -0 $SERVER # it has died, if this fails
     sleep 5
 done
-python -m models.evaluation personagym "$PERSONAGYM" --light --mode opencharacter \
-    --url http://127.0.0.1:8000/v1 --judge-url "${JUDGE_URL:-https://api.openai.com/v1}" \
-    --judge "${JUDGE:-gpt-4o-2024-08-06}" --out "$OUT/personagym"
-python -m models.evaluation report "$OUT/personagym" --out "$OUT/report.html"
+python -m models.evaluation personagym --data "$PERSONAGYM" --light --mode opencharacter --temperature 0.9 \
+    --url http://127.0.0.1:8000/v1 --model "$(basename "$MODEL")" --judge-url "${JUDGE_URL:-https://api.openai.com/v1}" \
+    --judge-model "${JUDGE:-gpt-4o-2024-08-06}" --judge-api-key-file "$JUDGE_KEY_FILE" --out "$OUT/personagym.jsonl"
+python -m models.evaluation report "$OUT"/*.scores.json --out "$OUT/report.html"

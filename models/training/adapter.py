@@ -24,7 +24,7 @@ from models.training.sft import train
 
 RECIPE = Path("models/recipes/adapter-tiny.yaml")
 FOLDER = Path("build/adapters")
-TALKS = 600
+TALKS = 200
 # The largest card that is read.
 MOST_BYTES = 64 << 20
 

@@ -10,7 +10,7 @@ import torch
 from accelerate import PartialState
 from torch.nn import functional
 from torch.utils.data import DataLoader
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling, SFTTrainer
 
@@ -93,6 +93,7 @@ def build_trainer(
         else DataCollatorForLanguageModeling(tokenizer.pad_token_id, pad_to_multiple_of=MULTIPLE),
     )
     trainer.plan = plan
+    trainer.remove_callback(PrinterCallback)  # the journal tells it all
     return trainer
 
 
