@@ -171,7 +171,7 @@ def test_a_bare_prompt_names_the_speaker_alone(renderer: Renderer) -> None:
     text = renderer.decode(build_bare_prompt(renderer, Moment(CARD, UserPersona(), turns), 2000))
     assert "Oru" in text
     assert not any(word in text for word in ("Kittiwake", "plums", "number 0."))
-    assert text.count("Message number") == 6
+    assert text.count("Message number") == 3
 
 
 def test_a_bare_prompt_begins_with_a_message_of_the_users(renderer: Renderer) -> None:

@@ -23,8 +23,8 @@ from models.scene import Scene, UserPersona
 from models.sections import build_head
 
 # What is read again for each candidate, of the last turns and of the reply. An 8B's log-probabilities take ten bytes a
-# token and word of its vocabulary while they are computed: 2 GB for as much as this.
-MOST_TURNS, MOST_TURN_TOKENS, MOST_REPLY_TOKENS = 6, 128, 512
+# token and word of its vocabulary while they are computed: 1.4 GB for as much as this.
+MOST_TURNS, MOST_TURN_TOKENS, MOST_REPLY_TOKENS = 3, 128, 512
 MOST_NAME = 200
 
 
