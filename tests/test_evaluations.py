@@ -115,7 +115,7 @@ def interviewed(tmp_path: Path) -> Path:
     with serve_teacher(FakeTeacher(reply=choose(text="Plums! I talk all day."))) as model:
         arguments = [str(cards), "--questions", str(questions), "--times", "2", "--out", str(out)]
         assert interviews.main([*arguments, *asks(model.url)]) == 0
-        assert "A baker" in model.asked[0]["messages"][0]["content"] + model.asked[-1]["messages"][0]["content"]
+        assert any("A baker" in asked["messages"][0]["content"] for asked in model.asked)
     return out
 
 
