@@ -8,11 +8,29 @@ from loadtest.workload import seeded
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """What the user says once in passing, how the character answers, and how it is asked for later."""
+    """What the user says once in passing, how the character answers, and how it is asked for later.
+
+    `within` is the message around it, `before` what was said earlier of the same thing and is no longer so.
+    """
 
     told: str
     answer: str
     question: str
+    within: str = "{told}"
+    before: str = ""
+
+    @property
+    def message(self) -> str:
+        return self.within.format(told=self.told)
+
+
+@dataclass(frozen=True, slots=True)
+class FactSet:
+    """Facts, what other people do (without their names), and what else the user says."""
+
+    facts: Sequence[Fact]
+    news: Sequence[str]
+    talk: Sequence[str] = ()
 
 
 FACTS = (
@@ -176,24 +194,32 @@ _ANSWERS = (
 )
 
 
-def draw_chat(
-    turns: int, seed: int = 0, facts: Sequence[Fact] = FACTS, news: Sequence[str] = NEWS
-) -> list[tuple[str, str]]:
+PLANTED = FactSet(FACTS, NEWS)
+
+
+def draw_chat(turns: int, seed: int = 0, planted: FactSet = PLANTED) -> list[tuple[str, str]]:
     """Pairs of what the user says and the answer; every fact stands once in the first two thirds, at its own place.
 
-    `news` are what other people do.
+    What was said before of the same thing stands somewhere before it.
     """
     chance = seeded(seed)
     talk = [pattern.format(thing=thing) for pattern in _TALK for thing in _THINGS]
-    of_others = [f"{who} {what}" for who in _PEOPLE for what in news]
-    filler = talk + of_others
+    of_others = [f"{who} {what}" for who in _PEOPLE for what in planted.news]
+    filler = [*talk, *of_others, *planted.talk]
     chance.shuffle(filler)
     said = [(filler[turn % len(filler)], chance.choice(_ANSWERS)) for turn in range(turns)]
-    for place, fact in zip(places(turns, seed, len(facts)), facts, strict=True):
-        said[place] = (fact.told, fact.answer)
+    for place, fact in zip(places(turns, seed, planted.facts), planted.facts, strict=True):
+        said[place[-1]] = (fact.message, fact.answer)
+        if fact.before:
+            said[place[0]] = (fact.before, chance.choice(_ANSWERS))
     return said
 
 
-def places(turns: int, seed: int = 0, count: int = len(FACTS)) -> Sequence[int]:
-    """The turn of each fact."""
-    return seeded(seed + 1).sample(range(2 * turns // 3), count)
+def places(turns: int, seed: int = 0, facts: Sequence[Fact] = FACTS) -> list[list[int]]:
+    """The turn of each fact, after that of what was said before of the same thing where something was."""
+    updated = [index for index, fact in enumerate(facts) if fact.before]
+    drawn = seeded(seed + 1).sample(range(2 * turns // 3), len(facts) + len(updated))
+    found = [[place] for place in drawn[: len(facts)]]
+    for index, place in zip(updated, drawn[len(facts) :], strict=True):
+        found[index] = sorted([*found[index], place])
+    return found

@@ -118,14 +118,14 @@ def test_memory_without_a_vector_is_found_by_its_words() -> None:
 
 
 def test_every_fact_is_planted_once_among_other_talk() -> None:
-    chat, where = draw_chat(300, seed=7), places(300, seed=7)
+    chat, where = draw_chat(300, seed=7), [place for [place] in places(300, seed=7)]
     assert [chat[place] for place in where] == [(fact.told, fact.answer) for fact in FACTS]
     assert all(sum(said == fact.told for said, _ in chat) == 1 for fact in FACTS)
     assert max(where) < 200
 
 
 def test_words_alone_recall_half_of_the_planted_facts() -> None:
-    chat, where = draw_chat(300), places(300)
+    chat, where = draw_chat(300), [place for [place] in places(300)]
     texts = [f"Sam: {said} / Lyra: {answer}" for said, answer in chat]
     index, found = Keywords(texts), words(*texts)
     hits = 0
