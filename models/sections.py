@@ -35,6 +35,8 @@ CLOSING = (
 )
 EXAMPLE = "An example of how {{char}} talks:"
 RECAP = "What has happened so far, in short:"
+# The request for a line of the user's.
+IMPERSONATE = "Write what {{user}} says next, in {{user}}'s own voice. Say nothing for {{char}}."
 BEGINNING = "So much for examples. Here the conversation begins."
 
 

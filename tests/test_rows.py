@@ -8,8 +8,9 @@ import pytest
 from models.prompt import Insertion, build_prompt
 from models.renderer import Renderer, Turn
 from models.scene import Scene
-from models.sections import build_head, build_insertions, build_recap
+from models.sections import IMPERSONATE, build_head, build_insertions, build_recap
 from models.stage import heading
+from models.synthesis.impersonation import build_impersonation
 from models.synthesis.longtalk import build_long_talk, build_remembered_talk
 from models.synthesis.personas import imagine_characters
 from models.synthesis.scenes import build_cast_scene
@@ -81,6 +82,32 @@ async def test_a_casts_row_is_the_prompt_of_its_speaker(live: Live, renderer: Re
     assert not example.is_reply[: len(served)].any()
 
 
+@pytest.mark.anyio
+async def test_a_row_of_an_impersonation_is_the_prompt_that_asks_for_it(live: Live, renderer: Renderer) -> None:
+    live.engine.script.says = ["Deep enough."]
+    await live.client.post("/characters", json={"id": "odo", "data": CARD})
+    session = (await live.client.post("/sessions", json={"character_id": "odo", "user": USER})).json()
+    path = f"/sessions/{session['id']}"
+    (await live.client.post(f"{path}/messages", json={"content": "How deep is it?"})).raise_for_status()
+    messages = (await live.client.get(f"{path}/messages")).json()["messages"]
+    (await live.client.post(f"{path}/impersonate", json={})).raise_for_status()
+    request = IMPERSONATE.replace("{{user}}", "Sam").replace("{{char}}", "Odo")
+    said = [{"role": message["role"], "content": message["content"]} for message in messages]
+    asked = [{"role": "system", "content": request}, {"role": "assistant", "content": "Deep enough."}]
+    row = {"card": {"data": CARD}, "user": USER, "messages": [*said, *asked], "tail": "Speak of water."}
+    reply = [*renderer.encode("Deep enough."), renderer.stop_token_ids[0]]
+    assert build_example(renderer, row).token_ids.tolist() == [*live.engine.prompts[-1], *reply]
+
+
+def test_a_line_of_the_users_is_learned_and_could_have_been_said(renderer: Renderer) -> None:
+    for number, character in enumerate(CHARACTERS):
+        row = build_impersonation(character, Random(number))
+        *said, asked, line = row["messages"]
+        assert asked["content"].startswith(f"Write what {character.user.name} says next")
+        assert said[-1]["role"] == line["role"] == "assistant"
+        assert learned(build_example(renderer, row), renderer).endswith(f"{line['content']}<|eot_id|>")
+
+
 def test_a_row_of_a_cut_talk_is_its_prompt(renderer: Renderer) -> None:
     for number, character in enumerate(CHARACTERS):
         row = build_long_talk(character, Random(number))
@@ -140,6 +167,6 @@ def test_a_scene_teaches_its_last_line_alone(renderer: Renderer) -> None:
 
 
 def test_rows_are_the_same_for_the_same_seed() -> None:
-    for build in (build_long_talk, build_remembered_talk):
+    for build in (build_impersonation, build_long_talk, build_remembered_talk):
         assert build(CHARACTERS[0], Random(1)) == build(CHARACTERS[0], Random(1))
     assert build_cast_scene(CHARACTERS[:3], Random(1)) == build_cast_scene(CHARACTERS[:3], Random(1))

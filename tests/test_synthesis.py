@@ -1,5 +1,6 @@
 """The grammar: the same seed says the same, answers come from the card, reserved names stay reserved."""
 
+from pathlib import Path
 from random import Random
 
 import orjson
@@ -35,6 +36,28 @@ def test_data_is_the_same_for_the_same_seed(tmp_path_factory: pytest.TempPathFac
     assert rows == write("second", tmp_path_factory)
     kinds = {"profile" in orjson.loads(line) for line in rows.splitlines()}
     assert kinds == {True, False}
+
+
+def test_data_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
+    people, out = tmp_path / "personas.jsonl", tmp_path / "dialogues.jsonl"
+    personas.main(["--count", "3", "--out", str(people)])
+    people.write_bytes(people.read_bytes() + b"{torn")
+    with pytest.raises(orjson.JSONDecodeError):
+        smalltalk.main([str(people), "--out", str(out)])
+    assert not out.exists()
+
+
+def test_talks_have_the_shares_that_are_asked_for(tmp_path: Path) -> None:
+    people, out = tmp_path / "personas.jsonl", tmp_path / "dialogues.jsonl"
+    personas.main(["--count", "60", "--out", str(people)])
+    shares = ["--longer", "0.3", "--scenes", "0.3", "--impersonated", "0.3"]
+    smalltalk.main([str(people), "--out", str(out), *shares])
+    rows = [row for row in map(orjson.loads, out.read_bytes().splitlines()) if "messages" in row]
+    scenes = sum("stage" in row for row in rows)
+    impersonated = sum("says next" in row["messages"][-2]["content"] for row in rows if len(row["messages"]) > 1)
+    assert len(rows) == 60
+    assert min(scenes, impersonated) > 9
+    assert max(scenes, impersonated) < 28
 
 
 def test_a_character_survives_json() -> None:

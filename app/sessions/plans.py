@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from app.errors import InvalidRequestError
 from app.sessions.cast import find_member
 from app.sessions.session import Message, Session, Speaker, new_id
+from models.sections import IMPERSONATE
 
 Encode = Callable[[str], list[int]]
-
-IMPERSONATE = "Write what {{user}} says next, in {{user}}'s own voice. Say nothing for {{char}}."
 
 
 @dataclass(frozen=True, slots=True)

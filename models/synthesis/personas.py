@@ -63,9 +63,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     characters = imagine_characters(options.count, options.seed, held_out=options.held_out)
-    with options.out.open("wb") as file:
+    part = options.out.with_suffix(".part")  # the output is there whole or not at all
+    with part.open("wb") as file:
         for character in track(characters, "imagining", total=options.count):
             file.write(orjson.dumps(dump_character(character)) + b"\n")
+    part.replace(options.out)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from models.synthesis.character import Character
 from models.synthesis.conversation import Conversation
 from models.synthesis.drills import hold_drill
 from models.synthesis.grammar import load_grammar, split_lines
+from models.synthesis.impersonation import build_impersonation
 from models.synthesis.longtalk import build_long_talk, build_remembered_talk
 from models.synthesis.personas import parse_character
 from models.synthesis.portraits import imagine_portrait
@@ -78,12 +79,18 @@ def build_portrait(random: Random) -> dict[str, Any]:
 
 
 def build_rows(
-    characters: Iterable[Character], seed: int, *, longer: float = 0.0, scenes: float = 0.0, longest: int = LONGEST
+    characters: Iterable[Character],
+    seed: int,
+    *,
+    longer: float = 0.0,
+    scenes: float = 0.0,
+    impersonated: float = 0.0,
+    longest: int = LONGEST,
 ) -> Iterator[dict[str, Any]]:
     """A dialogue or a drill for each character, in order, with portraits strewn in between.
 
-    Shares of them are `longer` than what is still told of them, or `scenes` with the characters just before. `longest`
-    is in characters, for the others.
+    Shares of them are `longer` than what is still told of them, `scenes` with the characters just before, or end with
+    a line of the user's that is `impersonated`. `longest` is in characters, for the others.
     """
     latest: deque[Character] = deque(maxlen=4)
     for number, character in enumerate(characters):
@@ -97,6 +104,8 @@ def build_rows(
             yield build(character, random)
         elif kind < longer + scenes and len(latest) > 1:
             yield build_cast_scene([character, *random.sample(list(latest)[:-1], min(len(latest) - 1, 2))], random)
+        elif longer + scenes <= kind < longer + scenes + impersonated:
+            yield build_impersonation(character, random)
         else:
             yield build_dialogue(character, random, drill=random.random() < DRILL_SHARE, longest=longest)
 
@@ -108,16 +117,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--longer", type=float, default=0.0, help="share of talks with a recap or with memories")
     parser.add_argument("--scenes", type=float, default=0.0, help="share of scenes of several characters")
+    parser.add_argument("--impersonated", type=float, default=0.0, help="share that ends with a line of the user's")
     parser.add_argument("--longest", type=int, default=LONGEST, help="characters of a talk")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(arguments)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    with options.personas.open("rb") as source, options.out.open("wb") as file:
+    part = options.out.with_suffix(".part")  # the output is there whole or not at all
+    with options.personas.open("rb") as source, part.open("wb") as file:
         characters = (parse_character(orjson.loads(line)) for line in source)
-        shares = {"longer": options.longer, "scenes": options.scenes}
+        shares = {"longer": options.longer, "scenes": options.scenes, "impersonated": options.impersonated}
         rows = build_rows(characters, options.seed, longest=options.longest, **shares)
         for row in track(rows, "talking", total=None):
             file.write(orjson.dumps(row) + b"\n")
+    part.replace(options.out)
 
 
 if __name__ == "__main__":
