@@ -112,6 +112,16 @@ def test_dataset_is_read_by_its_id(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert [row["source"] for row in read_rows(out)] == ["acme/personas@train"] * 3
 
 
+def test_dataset_that_is_a_script_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "acme" / "personas").mkdir(parents=True)
+    (tmp_path / "acme" / "personas" / "personas.py").touch()
+    assert synthesize(Path("acme/personas"), tmp_path / "out.jsonl", FakeTeacher()) == 1
+    assert "acme/personas can't be read: Dataset scripts" in " ".join(capsys.readouterr().err.split())
+
+
 @pytest.mark.parametrize("name", ["missing.jsonl", "no dataset", "a/b/c"])
 def test_source_that_is_none_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
     assert COMMANDS["profiles"]([name, "--out", str(tmp_path / "out.jsonl"), *asks("http://127.0.0.1:9/v1")]) == 1

@@ -28,9 +28,13 @@ synthesize() { # the command, then its arguments
         --purpose research
 }
 
-synthesize profiles proj-persona/PersonaHub --limit 20000 --out "$OUT/profiles.jsonl"
+# LIMA's rows are read from the file itself: what stands beside it on the hub is a script, and none is run.
+hf download GAIR/lima train.jsonl --repo-type dataset --local-dir "$OUT/lima"
+
+synthesize profiles proj-persona/PersonaHub:persona --limit 20000 --out "$OUT/profiles.jsonl"
 synthesize dialogues "$OUT/profiles.jsonl" --strategy G --characters 3 --out "$OUT/written.jsonl" \
-    --instructions proj-persona/PersonaHub --instructions GAIR/lima --instructions tatsu-lab/alpaca
+    --instructions proj-persona/PersonaHub:instruction --instructions tatsu-lab/alpaca \
+    --instructions "$OUT/lima/train.jsonl"
 synthesize filter "$OUT/written.jsonl" --critic --out "$OUT/dialogues.jsonl"
 
 export CUDA_VISIBLE_DEVICES=0                             # the 8B needs no more than one

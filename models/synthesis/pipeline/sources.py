@@ -106,7 +106,7 @@ class Source:
 def _reading(name: str) -> Iterator[None]:
     try:
         yield
-    except (ImportError, OSError, ValueError) as error:
+    except (ImportError, OSError, ValueError, RuntimeError) as error:  # the last one: a dataset that is a script
         raise Stop(f"{name} can't be read: {error}") from error
 
 
