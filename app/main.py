@@ -196,7 +196,7 @@ def create_app(settings: Settings, open_engine: OpenEngine = open_engine) -> Fas
             )
             app.state.claims = Claims(redis, settings.lease_s)
             stack.callback(asyncio.create_task(app.state.claims.keep(settings.lease_s / 3)).cancel)
-            app.state.worker = Worker()
+            app.state.worker = Worker(answering=lambda: running.count > 0)
             app.state.logs = Logs(streams)
             app.state.following = Following(streams, sessions, app.state.metrics, most=settings.max_concurrent_requests)
             app.state.cancelling = Cancelling(sessions, running, stops, settings.lease_s)

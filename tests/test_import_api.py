@@ -231,6 +231,20 @@ async def test_worker_gives_way() -> None:
 
 
 @pytest.mark.anyio
+async def test_worker_rests_between_files_while_somebody_is_answered() -> None:
+    answering = False
+    worker = Worker(most=1, answering=lambda: answering)
+    await worker.run(os.getpid)
+    times: list[float] = []
+    for answering in (False, True):
+        await worker.run(time.sleep, 0.1)
+        began = time.monotonic()
+        await worker.run(os.getpid)
+        times.append(time.monotonic() - began)
+    assert times[0] < 0.2 < 0.29 < times[1]
+
+
+@pytest.mark.anyio
 async def test_worker_tells_of_what_it_read(tmp_path: Path) -> None:
     [found], following = await Worker().run(read_upload, Path("/dev/null"), tmp_path, 0)
     assert isinstance(found.item, CardError)

@@ -1,15 +1,17 @@
 """Processes beside the server's, so that no file, however large or hostile, holds up the event loop or takes it along.
 
-They are started when there is work, and run when nobody else wants the processor: whoever is chatting comes first.
+They are started when there is work, and run when nobody else wants the processor: whoever is chatting comes first. While
+somebody is answered they rest between files, too, or a thousand cards would be felt in each reply of the next minute.
 """
 
 import os
 import signal
 import sys
 from collections.abc import Callable
+from time import monotonic
 from typing import TypeVar, TypeVarTuple
 
-from anyio import BrokenWorkerProcess, CapacityLimiter, fail_after, to_process
+from anyio import BrokenWorkerProcess, CapacityLimiter, fail_after, sleep, to_process
 
 from app.errors import InvalidRequestError, UnavailableError
 
@@ -20,6 +22,8 @@ LOWEST_PRIORITY = 19
 MOST_WAITING = 128
 # The slowest file that the limits let through takes some seconds on a machine that is busy.
 LIMIT_S = 60.0
+# Rests while somebody is answered: of the time that the file before took, and at most so long.
+REST_SHARE, MOST_REST_S = 3.0, 0.5
 
 
 class FileBeyondError(InvalidRequestError):
@@ -27,11 +31,18 @@ class FileBeyondError(InvalidRequestError):
 
 
 class Worker:
-    """Runs functions on files, as many at once as half the processors. Open it in the event loop that uses it."""
+    """Runs functions on files, as many at once as half the processors. Open it in the event loop that uses it.
 
-    def __init__(self, *, most: int | None = None, limit_s: float = LIMIT_S) -> None:
+    `answering` says whether somebody is being answered.
+    """
+
+    def __init__(
+        self, *, most: int | None = None, limit_s: float = LIMIT_S, answering: Callable[[], bool] = lambda: False
+    ) -> None:
         self._limiter = CapacityLimiter(most or max(1, (os.cpu_count() or 1) // 2))
         self._limit_s = limit_s
+        self._answering = answering
+        self._rest_until = 0.0
 
     async def run(self, function: Callable[[*Ts], T], *arguments: *Ts) -> T:
         """What `function` returns or raises. It and its arguments are pickled; its module is imported over there.
@@ -42,6 +53,9 @@ class Worker:
         if self._limiter.statistics().tasks_waiting >= MOST_WAITING:
             raise UnavailableError("too many files wait to be read or written: try again", code="overloaded")
         async with self._limiter:
+            if self._answering():
+                await sleep(max(0.0, self._rest_until - monotonic()))
+            began = monotonic()
             try:
                 with fail_after(self._limit_s):
                     return await to_process.run_sync(_run, function, *arguments, cancellable=True)
@@ -55,6 +69,9 @@ class Worker:
                     raise UnavailableError(told, code="worker_failed") from error
                 told = "the process that worked on the file has ended before it was done"
                 raise FileBeyondError(told, code="file_too_heavy") from error
+            finally:
+                ended = monotonic()
+                self._rest_until = ended + min(MOST_REST_S, REST_SHARE * (ended - began))
 
 
 def _run(function: Callable[[*Ts], T], *arguments: *Ts) -> T:
