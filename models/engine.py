@@ -150,10 +150,11 @@ class Engine(Protocol):
         request_id: str,
         cache_salt: str | None = None,
         adapter: Adapter | None = None,
+        known: int = 0,
     ) -> int:
         """Read a prompt into the cache, when no turn waits. Returns how many of its tokens weren't there already.
 
-        Cancelled, it is aborted. Raises as `generate` does.
+        The first `known` tokens are likely to be. Cancelled, it is aborted. Raises as `generate` does.
         """
 
     async def score(self, prompt_token_ids: list[int], continuation_ids: Sequence[int], *, request_id: str) -> float:

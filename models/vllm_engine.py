@@ -60,6 +60,8 @@ UNFIT = "the engine can't follow this constraint: simplify the schema or the reg
 # A loop: so few tokens, so many times in a row. Nobody laughs for longer.
 LOOP_TOKENS, LOOP_TIMES = 8, 16
 UNHEARD = SamplingParams(max_tokens=1, temperature=0.0)
+# What is read ahead in one step where vLLM can't read prompts in parts: whoever is being answered waits that long.
+PART_TOKENS = 256
 # vLLM's own adapters, with which it warms up, have the numbers from 1 on.
 FIRST_LORA_ID = 1 << 20
 # How vLLM ends a request that its engine gave up.
@@ -104,6 +106,7 @@ class VllmEngine:
         self.model_id = options.model_id or Path(options.model).name
         self.renderer = renderer
         self.max_model_len: int = llm.model_config.max_model_len
+        self._reads_parts = bool(llm.vllm_config.scheduler_config.enable_chunked_prefill)
         self._llm = llm
         self._sampling = sampling
         self._grammars = _Grammars(llm, options.compile_s)
@@ -184,19 +187,24 @@ class VllmEngine:
         request_id: str,
         cache_salt: str | None = None,
         adapter: Adapter | None = None,
+        known: int = 0,
     ) -> int:
-        # vLLM has no request without a reply: one token, of which nothing is kept.
-        chunks = self.generate(
-            prompt_token_ids,
-            UNHEARD,
-            request_id=request_id,
-            cache_salt=cache_salt,
-            priority=BACKGROUND,
-            adapter=adapter,
-        )
-        async with aclosing(chunks):
-            cached = [chunk.cached_tokens async for chunk in chunks]
-        return len(prompt_token_ids) - max(cached, default=0)
+        total, computed = len(prompt_token_ids), 0
+        # Parts end where blocks do, or the next one would read the last block of the one before again.
+        begun = total if self._reads_parts else known // PART_TOKENS * PART_TOKENS
+        for end in [*range(begun + PART_TOKENS, total, PART_TOKENS), total]:
+            # vLLM has no request without a reply: one token, of which nothing is kept.
+            chunks = self.generate(
+                prompt_token_ids[:end],
+                UNHEARD,
+                request_id=f"{request_id}-{end}",
+                cache_salt=cache_salt,
+                priority=BACKGROUND,
+                adapter=adapter,
+            )
+            async with aclosing(chunks):
+                computed += end - max([chunk.cached_tokens async for chunk in chunks], default=0)
+        return computed
 
     def error(self) -> Exception | None:
         return cast(Exception, self._llm.dead_error) if self._llm.errored else None

@@ -127,6 +127,7 @@ class FakeEngine:
         request_id: str,
         cache_salt: str | None = None,
         adapter: Adapter | None = None,
+        known: int = 0,
     ) -> int:
         assert adapter is None or adapter in self.loaded
         self.prefilling.append(prompt_token_ids)

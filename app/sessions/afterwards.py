@@ -17,7 +17,7 @@ from app.sessions.pause import Pause
 from app.sessions.session import Cut, Message, Session
 from app.sessions.voices import next_voice
 from app.sessions.warming import Warming
-from app.sessions.window import find_start, recap_of, told_until
+from app.sessions.window import find_cut, find_start, recap_of, told_until
 from app.store.sessions import SessionStore
 from models.cut import plan_cut
 from models.prompt import build_prefix
@@ -71,6 +71,8 @@ class Afterwards:
         self._recap_tokens = int(max_model_len * RECAP_SHARE)
         self.remember = remember
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        # Of a session several, where one waits for what an earlier one remembers.
+        self._running: set[asyncio.Task[None]] = set()
         self._pauses: dict[str, Pause] = {}
         self._late: dict[str, Cut] = {}
 
@@ -100,7 +102,7 @@ class Afterwards:
 
     async def close(self) -> None:
         """End everything that is still being done."""
-        tasks = list(self._tasks.values())
+        tasks = list(self._running)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -110,6 +112,7 @@ class Afterwards:
         pause = self._pauses[session_id] = Pause()
         earlier = self._tasks.get(session_id)
         task = self._tasks[session_id] = asyncio.create_task(self._run(session_id, pause, work, earlier))
+        self._running.add(task)
         task.add_done_callback(partial(self._forget, session_id, pause))
 
     async def _run(self, session_id: str, pause: Pause, work: Work, earlier: asyncio.Task[None] | None) -> None:
@@ -121,6 +124,7 @@ class Afterwards:
             logger.warning("nothing was prepared for the next turn of session %s", session_id, exc_info=error)
 
     def _forget(self, session_id: str, pause: Pause, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
         if self._tasks.get(session_id) is task:
             del self._tasks[session_id]
         if self._pauses.get(session_id) is pause:
@@ -128,7 +132,7 @@ class Afterwards:
 
     async def _follow(self, before: Session, session: Session, spent: Spent, pause: Pause) -> None:
         # First what the next turn is the likelier to need; what is to be told of what leaves may be long in the making.
-        await self._warm(session, pause, pause_s=self.pause_s)
+        await self._warm(session, pause, pause_s=self.pause_s, known=spent.prompt_tokens)
         history = session.shared(session.branch())
         start = find_start(session, history)
         if session.window != before.window and start > told_until(session, history):
@@ -141,7 +145,8 @@ class Afterwards:
         if planned != session.planned and not await self._sessions.plan(session, planned):
             self._keep_late(session.id, planned)
             return
-        await self._warm(replace(session, window=planned.window, cut=planned), pause)
+        head_tokens = len(self._renderer.render(session.head))
+        await self._warm(replace(session, window=planned.window, cut=planned), pause, known=head_tokens)
 
     def _keep_late(self, session_id: str, planned: Cut) -> None:
         """Keep a plan that the next turn came before: what is told of what leaves was long in the making."""
@@ -157,7 +162,7 @@ class Afterwards:
         head = self._told(session.head, recap_of(session, history))
         # What this turn's prompt held beside head and history; the reply wasn't in it.
         beside_tokens = spent.prompt_tokens - len(self._renderer.render([*head, *turns[start:-1]]))
-        ids = {message.id: index for index, message in enumerate(history)}
+        planned = find_cut(session, session.planned, history)
         find = partial(
             plan_cut,
             self._renderer,
@@ -166,12 +171,12 @@ class Afterwards:
             beside_tokens=max(0, beside_tokens),
             limit_tokens=spent.limit_tokens,
             start=start,
-            planned=ids.get(session.planned.window) if session.planned else None,
+            planned=planned,
         )
         cut = await anyio.to_thread.run_sync(find)
         if cut is None:
             return None
-        if session.planned and session.planned.window == history[cut].id:
+        if cut == planned:
             return session.planned
         recap = await self._recall(session, history[told_until(session, history) : cut])
         return Cut(history[cut].id, recap or recap_of(session, history))
@@ -184,8 +189,8 @@ class Afterwards:
             return recap
         return self._renderer.decode(ids[: self._recap_tokens]).rstrip("\ufffd")
 
-    async def _warm(self, session: Session, pause: Pause, *, pause_s: float = 0.0) -> None:
-        """Read what the session's next prompt begins with."""
+    async def _warm(self, session: Session, pause: Pause, *, pause_s: float = 0.0, known: int = 0) -> None:
+        """Read what the session's next prompt begins with; its first `known` tokens were read before."""
         # Under `compat` nothing stays in its place.
         if read_layout(session.card) == "compat" or not self._warming.has_room():
             return
@@ -198,7 +203,7 @@ class Afterwards:
                 return
             turns = session.as_turns(history[find_start(session, history) :], self._renderer.encode)
             head = self._told(session.head, recap_of(session, history))
-            await self._warming.warm(build_prefix(self._renderer, head, turns), voice)
+            await self._warming.warm(build_prefix(self._renderer, head, turns), voice, known)
 
     def _note(self, session: Session) -> bool:
         """Note that the session's head is read. Returns whether it was lately, by the same voice."""

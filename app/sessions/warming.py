@@ -45,26 +45,28 @@ class Warming:
         self._metrics.prewarms.labels("busy").inc()
         return False
 
-    async def warm(self, token_ids: list[int], voice: str = "") -> None:
+    async def warm(self, token_ids: list[int], voice: str = "", known: int = 0) -> None:
         """Read a prompt's beginning as `voice` reads it, or drop it under load.
 
-        Cancelled, it leaves the engine to who comes.
+        Of its tokens the first `known` were read before. Cancelled, it leaves the engine to who comes.
         """
         async with self._places:
             if not self.has_room():
                 return
             outcome = "overtaken"
             try:
-                outcome = await self._prefill(token_ids, voice)
+                outcome = await self._prefill(token_ids, voice, known)
             finally:
                 self._metrics.prewarms.labels(outcome).inc()
 
-    async def _prefill(self, token_ids: list[int], voice: str) -> str:
+    async def _prefill(self, token_ids: list[int], voice: str, known: int) -> str:
         if len(token_ids) >= self._engine.max_model_len:
             return "too_long"
         try:
             adapter = await self._voices.find(voice)
-            computed = await self._engine.prefill(token_ids, request_id=new_id("prewarm"), adapter=adapter)
+            computed = await self._engine.prefill(
+                token_ids, request_id=new_id("prewarm"), adapter=adapter, known=known
+            )
         except (ApiError, EngineError, InvalidRequest) as error:
             logger.warning("a prompt wasn't read ahead of its turn: %s", error)
             return "failed"
