@@ -1,5 +1,6 @@
 """Figures as a picture. Plain `Figure` objects: matplotlib's global state is left alone."""
 
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -50,7 +51,8 @@ def plot_window(curves: dict[str, Sequence[Figures]], title: str, path: Path) ->
     for label, rows in curves.items():
         turns = [row["turn"] + 1 for row in rows]
         shares.plot(turns, [row["cached_share"] for row in rows], label=label, linewidth=1)
-        latencies.plot(turns, [row["ttft_ms"]["p50"] for row in rows], label=label, linewidth=1)
+        # A turn in which nobody has said a word has none.
+        latencies.plot(turns, [row["ttft_ms"].get("p50", math.nan) for row in rows], label=label, linewidth=1)
     shares.set(ylabel="share of prompt tokens cached", ylim=(0, 1))
     latencies.set(ylabel="TTFT, ms (median of the chats)", xlabel="turn", ylim=(0, None))
     shares.legend(loc="lower left")
