@@ -55,7 +55,7 @@ def plot_window(curves: dict[str, Sequence[Figures]], title: str, path: Path) ->
         latencies.plot(turns, [row["ttft_ms"].get("p50", math.nan) for row in rows], label=label, linewidth=1)
     shares.set(ylabel="share of prompt tokens cached", ylim=(0, 1))
     latencies.set(ylabel="TTFT, ms (median of the chats)", xlabel="turn", ylim=(0, None))
-    shares.legend(loc="lower left")
+    figure.legend(*shares.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     figure.savefig(path, dpi=110)
 
 
