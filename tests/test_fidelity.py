@@ -10,11 +10,11 @@ from characters.profile import Profile
 from models.evaluation.apc import satisfaction, score_apc
 from models.evaluation.atomic import find_level, score_atoms
 from models.evaluation.fidelity import Candidate, Entailment, Likelihood, Moment, build_bare_prompt
-from models.evaluation.fidelity_gain import Trial, compare_pairs, score_trials
 from models.evaluation.lineup import OPTIONS, build_lineups, mask
 from models.evaluation.proportion import Proportion
 from models.evaluation.sentences import split_sentences
 from models.evaluation.statements import MOST_CHARACTERS, MOST_STATEMENTS, build_statements
+from models.evaluation.trials import Trial, compare_pairs, score_trials
 from models.nli import NliError, Pair, Verdict, find_places
 from models.renderer import Renderer, Turn
 from models.scene import UserPersona

@@ -9,41 +9,29 @@ import argparse
 import asyncio
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
-from math import sqrt
 from pathlib import Path
 from typing import Any
 
 import orjson
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 
-from models.engine import Engine, SamplingParams
-from models.evaluation.episodes import Episode, Question, build_episodes
+from models.engine import Engine, EngineError, SamplingParams
+from models.evaluation.episodes import Episode, build_episodes
 from models.evaluation.fidelity import Candidate, Entailment, Judge, Likelihood, Moment
-from models.evaluation.marks import contains_phrase, recalls
-from models.evaluation.proportion import Z, proportion
-from models.nli import open_nli
+from models.evaluation.trials import Trial, mark, score_trials
+from models.nli import NliError, open_nli
 from models.prompt import build_prompt
-from models.renderer import Turn
+from models.renderer import RenderError, Turn
 from models.scene import Scene
 from models.sections import build_head, build_insertions
-from models.synthesis.voices import load_voices
 
 REPLY_TOKENS = 200
 TIMED_EPISODES = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """One turn: for each candidate whether it was right and in the card's voice, and which the judge chose."""
-
-    kind: str
-    right: Sequence[bool]
-    voiced: Sequence[bool]
-    chosen: int
+MOST_CANDIDATES, MOST_AT_ONCE = 16, 1000
 
 
 class Rehearsal:
@@ -101,54 +89,19 @@ class Rehearsal:
         ]
 
 
-def mark(episode: Episode, question: Question, candidates: Sequence[Candidate], scores: Sequence[float]) -> Trial:
-    """What the candidates were worth; small talk can't be wrong."""
-    character = episode.character
-    voice = load_voices()[character.voice]
-    quoted = character.values[question.about].spoken if question.kind == "field" else question.wanted
+async def play_all(rehearsal: Rehearsal, episodes: Sequence[Episode], concurrency: int) -> list[list[Trial]]:
+    """The trials of each episode, so many at a time; a bar tells how far it is."""
+    gate = asyncio.Semaphore(concurrency)
+    with Progress(console=Console(stderr=True)) as bar:
+        counted = bar.add_task("conversations", total=len(episodes))
 
-    def is_right(text: str) -> bool:
-        if question.kind == "field":
-            return recalls(question.about, character.values[question.about], text)
-        return question.kind != "recall" or contains_phrase(text, question.wanted)
+        async def play(number: int, episode: Episode) -> list[Trial]:
+            async with gate:
+                trials = await rehearsal.play(episode, f"gain-{number}")
+            bar.advance(counted)
+            return trials
 
-    texts = [candidate.text for candidate in candidates]
-    chosen = max(range(len(scores)), key=lambda place: (bool(texts[place]), scores[place]))
-    return Trial(
-        question.kind, [is_right(text) for text in texts], [voice.is_heard_in(text, quoted) for text in texts], chosen
-    )
-
-
-def score_trials(trials: Sequence[Trial]) -> dict[str, Any]:
-    """For card, user and voice: the first answer, the chosen one, the best there was, and the gain in pairs."""
-    kinds: dict[str, tuple[Sequence[Trial], Callable[[Trial], Sequence[bool]]]] = {
-        "card": ([trial for trial in trials if trial.kind == "field"], lambda trial: trial.right),
-        "user": ([trial for trial in trials if trial.kind == "recall"], lambda trial: trial.right),
-        "voice": (trials, lambda trial: trial.voiced),
-    }
-    scores = {}
-    for name, (those, read) in kinds.items():
-        pairs = [(read(trial)[0], read(trial)[trial.chosen]) for trial in those]
-        gain, interval = compare_pairs(pairs)
-        scores[name] = {
-            "first": proportion([first for first, _ in pairs]).to_json(),
-            "chosen": proportion([chosen for _, chosen in pairs]).to_json(),
-            "possible": proportion([any(read(trial)) for trial in those]).to_json(),
-            "gain": gain,
-            "interval": interval,
-        }
-    return scores
-
-
-def compare_pairs(pairs: Sequence[tuple[bool, bool]]) -> tuple[float, tuple[float, float]]:
-    """How many more of the second ones are true, with the 95 % interval of paired shares."""
-    if not pairs:
-        return 0.0, (-1.0, 1.0)
-    won = sum(second and not first for first, second in pairs)
-    lost = sum(first and not second for first, second in pairs)
-    gain = (won - lost) / len(pairs)
-    reach = Z * sqrt(max(0.0, won + lost - (won - lost) ** 2 / len(pairs))) / len(pairs)
-    return gain, (gain - reach, gain + reach)
+        return await asyncio.gather(*(play(number, episode) for number, episode in enumerate(episodes)))
 
 
 async def time_turns(engine: Engine, judge: Judge | None, episodes: Sequence[Episode], n: int, warm: str) -> float:
@@ -169,14 +122,7 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
     try:
         judge: Judge = Entailment(nli) if nli else Likelihood(engine)
         episodes = build_episodes(options.characters, options.seed)
-        gate = asyncio.Semaphore(options.concurrency)
-        rehearsal = Rehearsal(engine, judge, options.n, options.temperature)
-
-        async def play(number: int, episode: Episode) -> list[Trial]:
-            async with gate:
-                return await rehearsal.play(episode, f"gain-{number}")
-
-        played = await asyncio.gather(*(play(number, episode) for number, episode in enumerate(episodes)))
+        played = await play_all(Rehearsal(engine, judge, options.n, options.temperature), episodes, options.concurrency)
         timed = build_episodes(TIMED_EPISODES, options.seed + 1)
         await time_turns(engine, None, timed[:1], 1, "warm")
         cost = {
@@ -214,20 +160,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="a model folder or Hugging Face id")
-    parser.add_argument("--n", type=int, default=4)
-    parser.add_argument("--characters", type=int, default=60)
+    parser.add_argument("--n", type=int, choices=range(2, MOST_CANDIDATES + 1), metavar="N", default=4)
+    parser.add_argument("--characters", type=int, choices=range(1, MOST_AT_ONCE + 1), metavar="N", default=60)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--temperature", type=float, default=0.7)
     parser.add_argument("--max-model-len", type=int, default=None)
-    parser.add_argument("--concurrency", type=int, default=16)
+    parser.add_argument("--concurrency", type=int, choices=range(1, MOST_AT_ONCE + 1), metavar="N", default=16)
     parser.add_argument("--nli", help="a classifier of natural language inference as the judge")
     parser.add_argument("--json", type=Path, help="write the report there")
     options = parser.parse_args(arguments)
-    report = asyncio.run(measure(options))
-    print_gain(report, Console())
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
+    try:
+        report = asyncio.run(measure(options))
+        print_gain(report, Console())
+        if options.json:
+            options.json.parent.mkdir(parents=True, exist_ok=True)
+            options.json.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
+    except (EngineError, NliError, RenderError, OSError) as error:
+        Console(stderr=True).print(f"stopped: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        return 1
     return 0
 
 
