@@ -209,6 +209,34 @@ def test_personaeval_is_answered_with_weights(tmp_path: Path) -> None:
     assert scores(out)["verdict"] == "fit"
 
 
+def test_a_fifth_option_is_one_only_where_it_is_given(tmp_path: Path) -> None:
+    data = tmp_path / "Expertise.csv"
+    with data.open("w", newline="") as file:
+        told = csv.writer(file)
+        told.writerow(["prompt", *(f"option{number}" for number in range(1, 6)), "gt"])
+        told.writerow(["Who, of five?", "Child", "Teen", "Student", "Graduate", "Expert", "Expert"])
+        told.writerow(["Who, of four?", "Child", "Teen", "Student", "Graduate", "", "Teen"])
+    out = tmp_path / "judge.jsonl"
+
+    def weigh(body: Body) -> str:
+        options = body["response_format"]["json_schema"]["schema"]["required"]
+        return json.dumps({option: {"Expert": 0.6, "Teen": 0.4}.get(option, 0) for option in options})
+
+    with serve_teacher(FakeTeacher(reply=weigh)) as judge:
+        judge_check.main(["--data", str(data), "--out", str(out), *asks(judge.url)])
+    assert {row["said"]: row["options"] for row in read_rows(out)} == {"Expert": 5, "Teen": 4}
+
+
+def test_a_row_whose_speaker_is_no_option_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = write_csv(tmp_path / "Drama.csv", [["Who?", "Ada", "Ben", "Cy", "Di", "Eve"]])
+    out = tmp_path / "judge.jsonl"
+    with serve_teacher() as judge:
+        assert judge_check.main(["--data", str(data), "--out", str(out), *asks(judge.url)]) == 1
+        assert not judge.asked
+    assert list(dropped(out).values()) == ["malformed"]
+    assert "1 of 1 rows are lost" in " ".join(capsys.readouterr().out.split())
+
+
 def test_equal_weights_name_nobody(tmp_path: Path) -> None:
     data = write_csv(tmp_path / "Drama.csv", [["Who?", "Ada", "Ben", "Cy", "Di", "Ada"]])
     out = tmp_path / "judge.jsonl"
