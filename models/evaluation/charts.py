@@ -103,7 +103,7 @@ def _new_figure(width: float, height: float) -> "Figure":
 
 
 def _to_address(figure: "Figure") -> str:
-    """A `data:` address: pictures on one page don't share names."""
+    """A `data:` address: pictures on one page don't share names. Nothing is behind the drawing: a page may be dark."""
     drawn = io.BytesIO()
-    figure.savefig(drawn, format="svg", metadata={"Date": None})
+    figure.savefig(drawn, format="svg", metadata={"Date": None}, transparent=True)
     return f"data:image/svg+xml;base64,{b64encode(drawn.getvalue()).decode()}"
