@@ -7,7 +7,6 @@ Goes on where it was killed; `--fresh` begins anew. Exits with 1 where a questio
 
 import argparse
 import json
-import shutil
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -52,9 +51,10 @@ def main() -> int:
     arguments = parse_arguments()
     console = wide_console()
     machine = describe_machine()
-    if arguments.fresh:
-        shutil.rmtree(arguments.out, ignore_errors=True)
     arguments.out.mkdir(parents=True, exist_ok=True)
+    if arguments.fresh:
+        for path in (*arguments.out.glob("light.*"), *arguments.out.glob("examples/strict-*")):
+            path.unlink()
     with ExitStack() as stack:
         url = arguments.url
         if url is None:
