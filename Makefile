@@ -8,7 +8,7 @@ KIND := $(shell nvidia-smi >/dev/null 2>&1 && echo cuda || echo cpu)
 OTHER_KIND := $(if $(filter cpu,$(KIND)),cuda,cpu)
 PIP := .venv/bin/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: serve test lint types bench plots clean gpu-came-or-went
+.PHONY: serve test lint types bench tiny plots clean gpu-came-or-went
 .DEFAULT_GOAL := help
 
 help: ## Say what there is to make.
@@ -21,14 +21,17 @@ test: .venv/.dev-$(KIND) ## Run every test, on the real engine.
 	@.venv/bin/python -m pytest
 
 lint: .venv/.dev-$(KIND) ## Check style and the rules of the house.
-	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/shellcheck requirements/lock.sh .ci/run models/recipes/opencharacter-8b.sh
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/shellcheck requirements/lock.sh .ci/run models/recipes/*.sh
 
 types: .venv/.dev-$(KIND) ## Check types.
 	@.venv/bin/mypy
 
-bench: .venv/.dev-$(KIND) ## Measure the server beside vLLM's own, and the prompt cache beside a sliding window.
+bench: .venv/.dev-$(KIND) ## Measure the server beside vLLM's own, and a long chat beside others' layouts.
 	@.venv/bin/python -m loadtest.compare
 	@.venv/bin/python -m loadtest.window
+
+tiny: .venv/.dev-$(KIND) ## Make the embedded model anew, from nothing (hours), and ship it if it is as good.
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" sh models/recipes/tiny.sh
 
 clean: ## Remove the environment and what was built; sessions and characters in .data stay.
 	rm -rf .venv build .mypy_cache .pytest_cache .ruff_cache

@@ -99,7 +99,8 @@ def free_port() -> int:
 
 def environment(data_dir: Path, port: int, **settings: str) -> dict[str, str]:
     """The variables of a server on the tiny model; `settings` are OPENCHARACTER_ ones in lower case."""
-    ours = {"port": str(port), "data_dir": str(data_dir), "model": "models/tiny", "embeddings": "off"} | settings
+    ours = {"port": str(port), "data_dir": str(data_dir), "model": "models/tiny", "embeddings": "off"}
+    ours |= {"max_model_len": "4096"} | settings
     kept = {name: value for name, value in os.environ.items() if not name.startswith("OPENCHARACTER_")}
     return kept | {f"OPENCHARACTER_{name.upper()}": value for name, value in ours.items()}
 

@@ -38,6 +38,7 @@ SHAPE = {
     "max_position_embeddings": 2048,
 }
 TINY = Path("models/tiny")
+READS: int = json.loads((TINY / "config.json").read_bytes())["max_position_embeddings"]
 # A training that dies in its sixth step, two after a checkpoint.
 KILLED = """
 import os, signal, sys, torch
@@ -252,17 +253,17 @@ def test_a_full_disk_is_told_before_training(
 def test_rows_longer_than_the_base_reads_are_refused(
     tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    phase = {**rows_phase(data), "max_length": 8192}
+    phase = {**rows_phase(data), "max_length": READS + 1}
     assert sft.main([str(write_recipe(tmp_path, data, **tiny_changes(data, phases=[phase])))]) == 2
-    assert "reads 4096" in capsys.readouterr().err
+    assert f"reads {READS}" in capsys.readouterr().err
 
 
 def test_a_base_learns_to_read_more_from_rows_of_that_length(tmp_path: Path, data: Path) -> None:
-    phase = {**rows_phase(data), "max_length": 8192}
-    recipe = write_recipe(tmp_path, data, **tiny_changes(data, phases=[phase], context=8192))
+    phase = {**rows_phase(data), "max_length": 2 * READS}
+    recipe = write_recipe(tmp_path, data, **tiny_changes(data, phases=[phase], context=2 * READS))
     assert sft.main([str(recipe)]) == 0
-    assert json.loads((tmp_path / "model" / "config.json").read_bytes())["max_position_embeddings"] == 8192
-    assert AutoTokenizer.from_pretrained(tmp_path / "model").model_max_length == 8192
+    assert json.loads((tmp_path / "model" / "config.json").read_bytes())["max_position_embeddings"] == 2 * READS
+    assert AutoTokenizer.from_pretrained(tmp_path / "model").model_max_length == 2 * READS
 
 
 def test_a_context_that_no_row_teaches_is_refused(

@@ -1,0 +1,115 @@
+"""The script that makes the embedded model anew, with a Python that only notes: in order, each step once, and what came
+out takes the old one's place or doesn't."""
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+# In place of Python: notes how it is called, writes what the step would, dies or fails where it is told to.
+PYTHON = """#!/bin/sh
+shift
+echo "$*" >> calls
+case "${FAILS:+$*}" in *"${FAILS:-nothing}"*) exit 1 ;; esac
+case "${DIES:+$*}" in *"${DIES:-nothing}"*) kill -9 $PPID && exit 1 ;; esac
+case $1 in
+*.sft)
+    out=$(sed -n 's|^output: ||p' "$2")
+    mkdir -p "$out" && echo new > "$out/model.safetensors"
+    ;;
+*)
+    while [ $# -gt 1 ]; do
+        case $1 in --out | --json) echo made > "$2" ;; esac
+        shift
+    done ;;
+esac
+"""
+
+
+class Checkout:
+    """A folder with the recipes and a model that is shipped."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "models" / "tiny").mkdir(parents=True)
+        (folder / "models" / "recipes").symlink_to(ROOT / "models" / "recipes")
+        (folder / "bin").mkdir()
+        (folder / "bin" / "python").write_text(PYTHON)
+        (folder / "bin" / "python").chmod(0o755)
+        for name in ("model.safetensors", "README.md"):
+            (folder / "models" / "tiny" / name).write_text("old\n")
+
+    def make(self, dies: str = "", fails: str = "", at_once: str = "") -> int:
+        """Run the script; returns its exit status."""
+        path = f"{self.folder / 'bin'}:{os.environ['PATH']}"
+        environment = {**os.environ, "PATH": path, "DIES": dies, "FAILS": fails, "AT_ONCE": at_once}
+        return subprocess.run(["sh", "models/recipes/tiny.sh"], cwd=self.folder, env=environment, timeout=60).returncode
+
+    def calls(self) -> list[str]:
+        """What Python was called for since the last time, without the packages' names."""
+        path = self.folder / "calls"
+        lines = path.read_text().splitlines()
+        path.unlink()
+        return [line.split()[0].rpartition(".")[2] + " " + " ".join(line.split()[1:]) for line in lines]
+
+    def shipped(self, name: str) -> str:
+        return (self.folder / "models" / "tiny" / name).read_text().strip()
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    return Checkout(tmp_path)
+
+
+def test_the_whole_run_is_in_order_and_ships_what_comes_out(checkout: Checkout) -> None:
+    assert checkout.make() == 0
+    calls = checkout.calls()
+    a_stage = ["personas", "smalltalk", "filter", "sft"]
+    measured = ["recall", "evaluation"] * 2
+    assert [call.split()[0] for call in calls] == [*a_stage * 3, *measured, "succession"]
+    assert calls[-1] == "succession build/tiny/third build/tiny/shipped"
+    assert (checkout.shipped("model.safetensors"), checkout.shipped("README.md")) == ("new", "old")
+
+
+def test_one_run_instead_of_three_ends_the_same_way(checkout: Checkout) -> None:
+    assert checkout.make(at_once="1") == 0
+    calls = checkout.calls()
+    assert [call for call in calls if call.startswith("sft")] == ["sft models/recipes/tiny-at-once.yaml"]
+    written = {call.split()[-1] for call in calls if call.startswith("filter")}
+    recipe = (ROOT / "models" / "recipes" / "tiny-at-once.yaml").read_text()
+    assert all(f"data: [{path}]" in recipe for path in written)
+    assert checkout.shipped("model.safetensors") == "new"
+
+
+@pytest.mark.parametrize("fails", ["personas-2", "filter", "tiny-longer", "succession"])
+def test_a_step_that_fails_ends_it(checkout: Checkout, fails: str) -> None:
+    assert checkout.make(fails=fails) != 0
+    assert fails in checkout.calls()[-1]
+    assert checkout.shipped("model.safetensors") == "old"
+
+
+@pytest.mark.parametrize("dies", ["smalltalk build/tiny/personas-2", "recall build/tiny/third", "succession"])
+def test_a_run_that_was_killed_goes_on_where_it_was(checkout: Checkout, dies: str) -> None:
+    assert checkout.make(dies=dies) == -signal.SIGKILL
+    before = checkout.calls()
+    assert checkout.make() == 0
+    after = checkout.calls()
+    trained = [call for call in [*before, *after] if call.startswith("sft")]
+    assert trained == [f"sft models/recipes/{name}.yaml" for name in ("tiny", "tiny-longer", "tiny-8k")]
+    assert checkout.shipped("model.safetensors") == "new"
+
+
+def test_each_stage_goes_on_from_the_one_before() -> None:
+    recipes = [ROOT / "models" / "recipes" / f"{name}.yaml" for name in ("tiny", "tiny-longer", "tiny-8k")]
+    outputs = [_value(recipe, "output") for recipe in recipes]
+    assert [_value(recipe, "base") for recipe in recipes[1:]] == outputs[:-1]
+    for number, recipe in enumerate(recipes, 1):
+        assert f"data: [build/tiny/train-{number}.jsonl]" in recipe.read_text()
+
+
+def _value(recipe: Path, key: str) -> str:
+    return next(line.split()[1] for line in recipe.read_text().splitlines() if line.startswith(f"{key}:"))
