@@ -24,14 +24,19 @@ WHISPERS = "What was said to {{char}} alone"
 DIRECTION = "Who speaks next in this scene? Answer with one name alone: {names}."
 
 
+def announcement(name: str) -> str:
+    """What says who speaks."""
+    return f"{name}:"
+
+
 def heading(name: str) -> str:
     """What stands before each line of the scene."""
-    return f"{name}:\n"
+    return f"{announcement(name)}\n"
 
 
 def stops(names: Sequence[str]) -> tuple[str, ...]:
     """What ends a reply that goes on to speak for somebody else, or announces itself again."""
-    return tuple(f"\n{name}:" for name in names)
+    return tuple(f"\n{announcement(name)}" for name in names)
 
 
 def stage_head(scene: Scene, stage: Stage) -> list[Block]:

@@ -19,6 +19,7 @@ import anyio
 from app.errors import ApiError, EngineDownError, InvalidRequestError, TurnCancelledError, UnavailableError
 from app.sessions.afterwards import Spent
 from app.sessions.beginning import NO_WORDS, Beginning
+from app.sessions.introduction import Introduction
 from app.sessions.plans import Plan
 from app.sessions.receipts import Receipt
 from app.sessions.session import FinishReason, Message, Session, new_id
@@ -104,6 +105,7 @@ class RunningTurn:
         write: SessionWrite | None = None,
         *,
         beginning: Beginning = NO_WORDS,
+        introduction: Introduction | None = None,
         adapter: Adapter | None = None,
         chooser: "Chooser | None" = None,
     ) -> None:
@@ -128,6 +130,7 @@ class RunningTurn:
         self._started = started
         self._first: float | None = None
         self._beginning = beginning
+        self._introduction = introduction
         self._adapter = adapter
         self.stopped = False
         # Who streams it, while it does; how often others had cancelled that task, and whether `stop` has.
@@ -159,14 +162,9 @@ class RunningTurn:
         last = 0.0
         if self.stopped:
             return
-        chunks = self._turns.engine.generate(self._prompt, self._params, request_id=self.id, adapter=self._adapter)
-        if self._beginning.text:
-            chunks = self._beginning.lead(chunks)
-        if self.chooser:
-            chunks = self.chooser.choose(chunks, len(self.choices))
         try:
             with _engine_errors():
-                async with aclosing(chunks):
+                async with aclosing(self._chunks()) as chunks:
                     with self._streamed_here():
                         async for chunk in chunks:
                             if chunk.index >= self.told:
@@ -183,6 +181,20 @@ class RunningTurn:
         except asyncio.CancelledError:
             if not self._was_cut_off():
                 raise
+
+    def _chunks(self) -> AsyncGenerator[Chunk]:
+        """What the engine says as it is told: from a scene's first word on, behind lore's, or of the best alone."""
+        if self._introduction:
+            chunks = self._introduction.lead(self._generate, self._params)
+        else:
+            chunks = self._generate(self._params)
+        if self._beginning.text:
+            chunks = self._beginning.lead(chunks)
+        return self.chooser.choose(chunks, len(self.choices)) if self.chooser else chunks
+
+    def _generate(self, params: SamplingParams, attempt: str = "") -> AsyncGenerator[Chunk]:
+        request_id = self.id + attempt
+        return self._turns.engine.generate(self._prompt, params, request_id=request_id, adapter=self._adapter)
 
     @contextmanager
     def _streamed_here(self) -> Iterator[None]:
