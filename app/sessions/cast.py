@@ -1,6 +1,7 @@
 """Several characters in one session: who they are, what each is told, and who of them speaks next. Pure."""
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
@@ -9,13 +10,16 @@ from typing import Literal, Protocol
 from app.errors import InvalidRequestError, quoted
 from app.sessions.lore import Books
 from characters.card import CardData, CharacterCard
-from models.memory.keywords import COMMON
+from models.memory.keywords import COMMON, UNSPACED
 
 TurnOrder = Literal["list", "natural", "director", "manual"]
 
 MOST_CAST = 12
 # SillyTavern's, for a card that says nothing of it.
 TALKATIVENESS = 0.5
+# Letters that may stand against a name without being a part of its word, and those that are, being of its own script.
+_UNSPACED = rf"[{UNSPACED}\uac00-\ud7a3]"
+_KATAKANA = r"[\u30a1-\u30fa\u30fc-\u30fe]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +56,27 @@ class Line(Protocol):
     def content(self) -> str: ...
 
 
-def check_cast(cast: Sequence[Member]) -> None:
-    """Raise InvalidRequestError for a cast that can't play: too many, or two that can't be told apart."""
+def check_cast(cast: Sequence[Member], user: str) -> None:
+    """Raise InvalidRequestError for a cast that can't play: too many, or two that can't be told apart.
+
+    `user` is the name of whom the user plays, who is in the scene, too.
+    """
     if len(cast) > MOST_CAST:
         told = f"a cast of {len(cast)} is too large; at most {MOST_CAST} play together"
         raise InvalidRequestError(told, param="character_ids", code="cast_too_large")
-    names = [member.name.casefold() for member in cast]
-    twice = next((member.name for member in cast if names.count(member.name.casefold()) > 1), None)
+    names = [_read_name(member.name) for member in cast]
+    twice = next((member.name for member in cast if names.count(_read_name(member.name)) > 1), None)
     if twice is not None:
         told = f"two of the cast are called {quoted(twice)}, and couldn't be told apart"
         raise InvalidRequestError(told, param="character_ids", code="cast_names_alike")
+    if _read_name(user) in names:
+        told = f"the user is called {quoted(user)} as one of the cast is, and couldn't be told apart: give another name"
+        raise InvalidRequestError(told, param="user.name", code="cast_names_alike")
+
+
+def _read_name(name: str) -> str:
+    """What readers go by: neither case, nor the width of letters, nor how many spaces."""
+    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
 
 
 def build_ensemble(cast: Sequence[Member], scene: str) -> CharacterCard:
@@ -104,11 +119,25 @@ def next_naturally(cast: Sequence[Member], said: Sequence[Line], seed: str) -> M
 
 def _tells(word: str) -> bool:
     """Whether a word of a name names anybody: "the" of "The Innkeeper" is in every line."""
-    return len(word) > 2 and word.casefold() not in COMMON
+    least = 2 if re.match(_UNSPACED, word) else 3
+    return len(word) >= least and word.casefold() not in COMMON
 
 
 def _mention(member: Member, text: str) -> int:
     """Where the text first has a word of the member's name, -1 for nowhere."""
     words = [member.name, *(word for word in re.findall(r"\w+", member.name) if _tells(word))]
-    found = re.search(rf"(?<!\w)(?:{'|'.join(map(re.escape, words))})(?!\w)", text, re.IGNORECASE)
+    found = re.search("|".join(map(_as_word, words)), text, re.IGNORECASE)
     return found.start() if found else -1
+
+
+def _as_word(name: str) -> str:
+    """A pattern for the name, not inside another word as far as its script tells where words end."""
+    return f"(?<!{_inside(name[0])}){re.escape(name)}(?!{_inside(name[-1])})"
+
+
+def _inside(end: str) -> str:
+    """A pattern for a letter that goes on with the word which this letter ends."""
+    if re.match(_KATAKANA, end):
+        return _KATAKANA
+    # No letter is in the empty class.
+    return r"[^\s\S]" if re.match(_UNSPACED, end) else rf"(?!{_UNSPACED})\w"

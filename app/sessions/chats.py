@@ -106,7 +106,7 @@ def to_chat(session: Session) -> Chat:
         Said(
             message.role,
             message.content,
-            _name(session, message),
+            session.name_of(message),
             places[message.parent] if message.parent is not None else None,
             message.created,
             message.is_hidden,
@@ -122,11 +122,6 @@ def to_chat(session: Session) -> Chat:
         session.card.name,
         _write_variables(session, _write_note(session.note, session.brought)),
     )
-
-
-def _name(session: Session, message: Message) -> str:
-    member = session.member(message.speaker)
-    return message.name or (member.name if member else "")
 
 
 def _in_order(session: Session) -> list[Message]:

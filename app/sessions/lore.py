@@ -205,19 +205,27 @@ def build_chat(
     user: UserPersona,
     said: Sequence[tuple[str, str]],
     *,
+    names: Sequence[str] = (),
     kept_from: int = 0,
     greeting: int | None = None,
     trigger: str = "normal",
 ) -> Chat:
-    """The chat as lorebooks read it; `said` are roles and texts, of which the system's are none of theirs."""
-    names = {"user": user.name, "assistant": card.name}
-    spoken = [(role, text) for role, text in said if role in names]
+    """The chat as lorebooks read it; `said` are roles and texts, of which the system's are none of theirs.
+
+    `names` say who says each of them, "" where that is the user, or the character of the card.
+    """
+    called = {"user": user.name, "assistant": card.name}
+    spoken = [
+        (role, text, name or called[role])
+        for (role, text), name in zip(said, names or [""] * len(said), strict=True)
+        if role in called
+    ]
     scanned = spoken[-SCANNED_MESSAGES:]
     earlier = spoken[: len(spoken) - len(scanned)]
     return Chat(
-        [Message("user" if role == "user" else "assistant", text, names[role]) for role, text in scanned],
+        [Message("user" if role == "user" else "assistant", text, name) for role, text, name in scanned],
         earlier_messages=len(earlier),
-        earlier_replies=sum(role == "assistant" for role, _ in earlier),
+        earlier_replies=sum(role == "assistant" for role, _, _ in earlier),
         kept_from=kept_from,
         greeting=greeting,
         user_icon=user.icon or None,

@@ -1,13 +1,16 @@
 """What is settled before a turn's prompt is laid out: which messages it answers, as whom, and what lore is told."""
 
+import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from app.errors import NotFoundError
+import anyio.to_thread
+
+from app.errors import InvalidRequestError, NotFoundError
 from app.sessions.beginning import NO_WORDS, Beginning
 from app.sessions.bounds import BoundedRenderer
-from app.sessions.cast import Member
+from app.sessions.cast import Member, build_ensemble, check_cast
 from app.sessions.lore import NOTHING, Lore, Told, build_chat, has_lore
 from app.sessions.memory import Memory
 from app.sessions.plans import Plan
@@ -19,6 +22,8 @@ from characters.calls import Context
 from models.prompt import count_tokens
 from models.scene import Scene
 from models.sections import head_messages
+
+logger = logging.getLogger(__name__)
 
 # Of the context that is kept free for a reply when lore is told.
 REPLY_SHARE = 0.25
@@ -218,6 +223,7 @@ class Preparation:
             card,
             session.user,
             [(message.role, message.content) for message in history],
+            names=[session.name_of(message) for message in history],
             kept_from=count_spoken(history[:start]),
             greeting=session.greeting,
             trigger=plan.trigger,
@@ -245,9 +251,7 @@ class Preparation:
         """The session under this model's name and vocabulary, with its character as it is now where it follows that."""
         session = replace(session, model=self._model_id)
         if session.follows and session.cast:
-            cast = tuple([await self._followed(member) for member in session.cast])
-            if cast != session.cast:
-                session = replace(session, cast=cast).rewritten()
+            session = await self._follow_cast(session)
         elif session.follows:
             with suppress(NotFoundError):  # deleted since: the session goes on with what it has
                 session = await self._follow(session, await self._characters.get(session.character_id))
@@ -255,8 +259,22 @@ class Preparation:
             # Sessions of version 0.1.0 know no lore.
             session = await self.with_head(replace(session, revision=UNKNOWN))
         if session.fingerprint != self._renderer.fingerprint:
-            session = session.under(self._renderer, await self.told_always(session))
+            told = await self.told_always(session)
+            session = await anyio.to_thread.run_sync(session.under, self._renderer, told)
         return session
+
+    async def _follow_cast(self, session: Session) -> Session:
+        """The session with its cast as it is now; as it was where two of them couldn't be told apart any more."""
+        cast = [await self._followed(member) for member in session.cast]
+        if cast == list(session.cast):
+            return session
+        try:
+            check_cast(cast, session.user.name)
+        except InvalidRequestError as error:
+            logger.info("session %s doesn't follow its cast: %s", session.id, error.message)
+            return session
+        ensemble = build_ensemble(cast, session.card.data.scenario)
+        return await self.with_head(replace(session, cast=tuple(cast), card=ensemble))
 
     async def _followed(self, member: Member) -> Member:
         """The member of a cast as its character is now; one that was deleted stays as it was."""

@@ -6,8 +6,9 @@ from typing import Any
 
 from app.errors import InvalidRequestError
 from app.sessions.cast import Member, TurnOrder, build_ensemble, check_cast
-from app.sessions.session import Message, Session, new_id, open_session
+from app.sessions.session import Message, Session, build_state, new_id, open_session
 from characters.card import CharacterCard
+from characters.lore.timing import LoreState
 from models.renderer import Renderer
 from models.scene import UserPersona
 
@@ -36,15 +37,16 @@ def open_scene(
 
     Raises InvalidRequestError for a cast that can't play together, and for a greeting that isn't there.
     """
-    check_cast(cast)
+    check_cast(cast, user.name)
     ensemble = Ensemble(cast[0].character_id, build_ensemble(cast, scene))
     session = open_session(ensemble, user, renderer, greeting=None, cast=tuple(cast), turn_order=turn_order, **more)
     text = greeting if isinstance(greeting, str) else _greeting(cast[0], greeting)
-    greeted = cast[0].card.expand(text, user.name, persona=user.persona, context=session.opening_context())
+    context = session.opening_context()
+    greeted = cast[0].card.expand(text, user.name, persona=user.persona, context=context)
     if not greeted.strip():
         return session
-    ids = renderer.encode(greeted.strip())
-    first = Message(new_id("msg"), None, "assistant", greeted, ids, speaker=cast[0].character_id)
+    ids, state = renderer.encode(greeted.strip()), build_state(LoreState(), context)
+    first = Message(new_id("msg"), None, "assistant", greeted, ids, state=state, speaker=cast[0].character_id)
     return replace(session, messages={first.id: first}, tip=first.id)
 
 

@@ -212,6 +212,11 @@ class Session:
             headings = [
                 told or self.heading(message.role, message.speaker)
                 for told, message in zip(headings, messages, strict=True)
+    def name_of(self, message: Message) -> str:
+        """Who says it, where its role doesn't tell: one of the cast, or somebody whom the session doesn't know."""
+        member = self.member(message.speaker)
+        return message.name or (member.name if member else "")
+
             ]
         return [
             Turn(message.role, [*encode(told), *message.token_ids] if told else message.token_ids)

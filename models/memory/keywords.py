@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from bm25s import BM25
 
 _WORDS = re.compile(r"\w+")
-# Scripts that put no space between words.
-_UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+")
+# Scripts that put no space between words, as ranges.
+UNSPACED = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+_UNSPACED = re.compile(f"[{UNSPACED}]+")
 # What is left of a word where its ending is cut off; the whole word counts beside it.
 STEM_LETTERS = 4
 # Words that are in every question.

@@ -10,7 +10,7 @@ from app.api.http.body import JsonRoute
 from app.api.http.deps import CharactersDep, SessionsDep, ShelfDep, TurnsDep
 from app.errors import InvalidRequestError, clipped
 from app.sessions.books import MAX_BOOKS
-from app.sessions.cast import MOST_CAST, Member, TurnOrder
+from app.sessions.cast import MOST_CAST, Member, TurnOrder, check_cast
 from app.sessions.recollection import EARLIEST, LATEST, parse_as_of
 from app.sessions.scene import open_scene
 from app.sessions.session import Session, open_session
@@ -191,6 +191,7 @@ async def change_session(session_id: str, body: SessionPatch, turns: TurnsDep, s
             persona = await body.user.stored(shelf)
             persona_id = persona.id if persona else None
             changes |= {"user": body.user.plays(persona), "persona_id": persona_id}
+            check_cast(session.cast, changes["user"].name)
         if body.lorebook_ids is not None:
             changes["lorebook_ids"] = chosen = tuple(body.lorebook_ids)
         if body.lorebook_ids is not None or body.user is not None:
