@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from app.errors import InvalidRequestError
-from app.sessions.exchanges import exchanges, mark_of, source_of
+from app.sessions.exchanges import exchanges, last_exchange, mark_of, source_of
 from app.sessions.recollection import Question, Recollection, parse_as_of, tell
 from app.sessions.session import Message, Session
 from app.store.memories import Memories, MemoryRecord
@@ -104,6 +104,13 @@ def test_what_is_whispered_is_remembered_apart() -> None:
     answer = message(3, "assistant", speaker="odo", seen_by=("odo",))
     groups = exchanges([*SAID[:2], secret, answer, message(4, "assistant", speaker="greta")])
     assert [[one.id for one in group] for group in groups] == [["msg_0", "msg_1"], ["msg_2", "msg_3"], ["msg_4"]]
+
+
+def test_last_exchange_is_whole_however_many_speak_in_it() -> None:
+    among = [message(number, "assistant", speaker=f"s{number % 3}") for number in range(1, 30)]
+    whispered = [message(30, seen_by=("odo",)), message(31, "assistant", speaker="odo", seen_by=("odo",))]
+    for said in (among, [message(0), *among], [message(0), *among, *whispered], [*among, message(40, "system")], []):
+        assert [last_exchange(said)] == (exchanges(said)[-1:] or [[]])
 
 
 def test_what_is_whispered_is_told_to_nobody_else() -> None:

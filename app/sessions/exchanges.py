@@ -20,6 +20,20 @@ def exchanges(messages: Sequence[Message]) -> list[list[Message]]:
     return groups
 
 
+def last_exchange(messages: Sequence[Message]) -> list[Message]:
+    """The last one of `exchanges`, however long it is, without a look at those before."""
+    group: list[Message] = []
+    for message in reversed(messages):
+        if message.role == "system" or not message.content.strip():
+            continue
+        if group and message.seen_by != group[-1].seen_by:
+            break
+        group.append(message)
+        if message.role == "user":
+            break
+    return group[::-1]
+
+
 def source_of(message: Message) -> str:
     """A digest of who says what: the same for the copies of a message that edits and forks make."""
     return digest([message.role, message.speaker or "", *message.seen_by, message.content])

@@ -15,8 +15,8 @@ from typing import Any
 
 import anyio.to_thread
 
-from app.errors import NotFoundError
-from app.sessions.exchanges import exchanges, mark_of
+from app.errors import NotFoundError, UnavailableError
+from app.sessions.exchanges import last_exchange, mark_of
 from app.sessions.meaning import Meaning
 from app.sessions.notes import Notes
 from app.sessions.recollection import Recollection, stands, tell
@@ -39,8 +39,6 @@ MOST_ASKED, FEW_WORDS = 1000, 4
 MOST_READY = 50_000
 # How close in meaning a memory must be for somebody who searches.
 LEAST_FOUND = 0.02
-# How far back the last exchange is looked for that has left the prompt.
-LOOKED_BACK = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,9 +189,12 @@ class Memory:
         return ready
 
     def _catch_up(self, session: Session, before: Sequence[Message], known: Memories) -> None:
-        """Remember in the background what has left the prompt unnoticed: before a crash, or as copies of an edit's."""
-        last = exchanges(before[-LOOKED_BACK:])[-1:]
-        if not last or mark_of(last[0]) in known.marks or session.id in self._catching_up:
+        """Remember in the background what has left the prompt unnoticed: before a crash, or as copies of an edit's.
+
+        What leaves is remembered in order, so that the last exchange speaks for those before it.
+        """
+        last = last_exchange(before)
+        if not last or mark_of(last) in known.marks or session.id in self._catching_up:
             return
         task = self._catching_up[session.id] = asyncio.create_task(self._keep(session, before, known))
         task.add_done_callback(lambda _: self._catching_up.pop(session.id, None))
