@@ -186,6 +186,11 @@ class Session:
         """The one of the cast with that id."""
         return next((member for member in self.cast if member.character_id == character_id), None)
 
+    def name_of(self, message: Message) -> str:
+        """Who says it, where its role doesn't tell: one of the cast, or somebody whom the session doesn't know."""
+        member = self.member(message.speaker)
+        return message.name or (member.name if member else "")
+
     def names(self) -> list[str]:
         """Who may speak in the scene of a cast, the user last; none where a single character talks."""
         return [*(member.name for member in self.cast), self.user.name] if self.cast else []
@@ -212,11 +217,6 @@ class Session:
             headings = [
                 told or self.heading(message.role, message.speaker)
                 for told, message in zip(headings, messages, strict=True)
-    def name_of(self, message: Message) -> str:
-        """Who says it, where its role doesn't tell: one of the cast, or somebody whom the session doesn't know."""
-        member = self.member(message.speaker)
-        return message.name or (member.name if member else "")
-
             ]
         return [
             Turn(message.role, [*encode(told), *message.token_ids] if told else message.token_ids)

@@ -29,8 +29,8 @@ from app.sessions.beginning import NO_WORDS, Beginning
 from app.sessions.bounds import BoundedRenderer
 from app.sessions.direction import Direction
 from app.sessions.fidelity import Chooser
-from app.sessions.lore import Books, Lore, build_chat
 from app.sessions.introduction import Introduction, build_introduction
+from app.sessions.lore import Books, Lore, build_chat
 from app.sessions.memory import Memory
 from app.sessions.plans import Plan, plan_another, plan_continuation, plan_impersonation, plan_next, plan_reply
 from app.sessions.preparation import Preparation, Setup, loses_lore
@@ -369,14 +369,11 @@ class Turns:
             started,
             write,
             beginning=setup.beginning,
+            introduction=self._introduce(session, setup) if params.constraint is None else None,
             adapter=adapter,
             chooser=chooser,
         )
-            introduction=self._introduce(session, setup) if params.constraint is None else None,
 
-    def _choosing(self, moment: Moment, beginning: Beginning, params: SamplingParams) -> tuple[Chooser, SamplingParams]:
-        """Who chooses the reply, and the sampling of candidates, whose logprobs are needed for that."""
-        chooser = Chooser(
     def _introduce(self, session: Session, setup: Setup) -> Introduction | None:
         """How the line of a scene may begin; None where it has begun, or where a single character talks."""
         plan = setup.plan
@@ -386,6 +383,9 @@ class Turns:
         speaker = session.user.name if plan.role == "user" or not member else member.name
         return build_introduction(speaker, session.names(), self.renderer.encode)
 
+    def _choosing(self, moment: Moment, beginning: Beginning, params: SamplingParams) -> tuple[Chooser, SamplingParams]:
+        """Who chooses the reply, and the sampling of candidates, whose logprobs are needed for that."""
+        chooser = Chooser(
             self.judge,
             moment,
             self.metrics,

@@ -1,12 +1,13 @@
-"""The cast of a session as it is stored: each member's card and books as they were."""
+"""The cast of a session as it is stored: each member's card and books as they were, and apart what lists show."""
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import orjson
 
-from app.sessions.cast import Member
-from characters.card import CharacterCard
+from app.sessions.cast import Member, build_ensemble
+from characters.card import CardData, CharacterCard
 from characters.lorebook import parse_lorebook
 
 
@@ -28,6 +29,26 @@ def dump_cast(cast: Sequence[Member]) -> bytes:
             for member in cast
         ]
     )
+
+
+def dump_playbill(cast: Sequence[Member], scene: str) -> bytes:
+    """Who plays what, as JSON; nothing for a session with a single character."""
+    names = [[member.character_id, member.name] for member in cast]
+    return orjson.dumps({"cast": names, "scene": scene}) if cast else b""
+
+
+def load_playbill(raw: bytes) -> dict[str, Any]:
+    """Fields of a session for what lists show of it: a cast of names, and the scene."""
+    if not raw:
+        return {}
+    told = orjson.loads(raw)
+    cast = [Member(character_id, _called(name)) for character_id, name in told["cast"]]
+    return {"cast": cast, "card": build_ensemble(cast, told["scene"])}
+
+
+def _called(name: str) -> CharacterCard:
+    # As a nickname, for those may be longer than names.
+    return CharacterCard(data=CardData(name="nobody", nickname=name))
 
 
 @lru_cache(maxsize=64)

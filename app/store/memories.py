@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 
 from app.errors import ConflictError, NotFoundError, quoted
 from app.store.connection import Replies, redis_errors
+from app.store.keys import session_key, unknown_session
 from app.store.scripts import load_script
 from models.embedding import Vectors
 from models.memory.extraction import Kind
@@ -91,7 +92,7 @@ class MemoryStore:
         async with redis_errors():
             outcome, *parts = await self._read(keys=_keys(session_id), args=[known.revision])
         if outcome == b"missing":
-            raise _no_session(session_id)
+            raise unknown_session(session_id)
         if outcome == b"same":
             return known
         revision, records, *others = parts
@@ -136,7 +137,7 @@ class MemoryStore:
         async with redis_errors():
             outcome = await self._write(keys=_keys(session_id), args=args)
         if outcome == b"missing":
-            raise _no_session(session_id)
+            raise unknown_session(session_id)
         if outcome == b"full":
             told = f"a session has at most {MOST_MEMORIES} memories: delete some"
             raise ConflictError(told, code="too_many_memories")
@@ -191,7 +192,7 @@ def _pairs(items: list[bytes]) -> dict[bytes, bytes]:
 
 
 def _keys(session_id: str) -> list[str]:
-    return [f"oc:{{{session_id}}}:{part}" for part in _PARTS]
+    return [session_key(session_id, part) for part in _PARTS]
 
 
 def _revision() -> str:
@@ -200,7 +201,3 @@ def _revision() -> str:
 
 def _unknown(memory_id: str) -> NotFoundError:
     return NotFoundError(f"there is no memory {quoted(memory_id)}", code="memory_not_found")
-
-
-def _no_session(session_id: str) -> NotFoundError:
-    return NotFoundError(f"there is no session {quoted(session_id)}", code="session_not_found")

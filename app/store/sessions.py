@@ -17,14 +17,15 @@ import anyio.to_thread
 import orjson
 from redis.asyncio import Redis
 
-from app.errors import ConflictError, NotFoundError, SessionBusyError, quoted
+from app.errors import ConflictError, SessionBusyError
 from app.sessions.receipts import KEPT_S, DoneBefore, Receipt, current_operation
 from app.sessions.session import Cut, Message, Session, new_id
 from app.sessions.terms import OnConflict
-from app.store.cast import dump_cast, load_cast
+from app.store.cast import dump_cast, dump_playbill, load_cast, load_playbill
 from app.store.connection import Replies, redis_errors
 from app.store.durability import Durability, DurableScript
 from app.store.idempotency import erase_records, record_key
+from app.store.keys import session_key, unknown_session
 from app.store.packing import pack, unpack
 from app.store.scripts import load_script
 from characters.card import CharacterCard
@@ -48,7 +49,7 @@ _SETTINGS = (
     "as_of",
 )
 # What a list shows of a session, and what it needs not be told of it.
-_SHOWN = (b"version", b"character_id", b"user", b"user_id", b"created", b"updated", b"settings", b"cast")
+_SHOWN = (b"version", b"character_id", b"user", b"user_id", b"created", b"updated", b"settings", b"playbill")
 _NOTHING = {
     b"card": b'{"data":{"name":"nobody"}}',
     b"fingerprint": b"",
@@ -65,7 +66,7 @@ _PARTS = (
 # A place behind a turn is lost by who doesn't ask for it so long.
 _PLACE_MS = 2000
 # Larger ones are read beside the event loop.
-_LARGE_BOOKS = 1 << 16
+_LARGE = 1 << 16
 _MESSAGE_FIELDS = tuple(field.name for field in fields(Message) if field.name != "token_ids")
 
 
@@ -96,13 +97,14 @@ class SessionStore:
         try:
             return await self._create(replace(session, id=session_id, seed=session.seed or session.id))
         except ConflictError:
+            await self._commit.confirm(session_key(session_id, "operations"), KEPT_S)
             return await self.get(session_id)
 
     async def _reserved(self, operation: str, session_id: str) -> str:
         """The id of the session that the operation makes, which is erased with it."""
         async with redis_errors():
             reserved: bytes = await self._reserve(keys=[record_key(operation)], args=[session_id])
-            operations = _key(reserved.decode(), "operations")
+            operations = session_key(reserved.decode(), "operations")
             await self._redis.zadd(operations, {operation: int(time.time())})
             await self._redis.expire(operations, KEPT_S)
         return reserved.decode()
@@ -118,7 +120,7 @@ class SessionStore:
     async def get(self, session_id: str) -> Session:
         """The session as it is now, whoever is at it."""
         async with redis_errors():
-            parts = await self._read(keys=[_key(session_id, part) for part in ("meta", "messages", "tokens")])
+            parts = await self._read(keys=[session_key(session_id, part) for part in ("meta", "messages", "tokens")])
         return await _read(session_id, *map(_pairs, parts))
 
     async def acquire(self, session_id: str, lease: str) -> Session:
@@ -133,7 +135,7 @@ class SessionStore:
         The place is one's, and for `_PLACE_MS`: `stay` in it, or somebody else takes it. `interrupt` takes it from who
         has it. Raises SessionBusyError where there is none, or no longer.
         """
-        keys = [_key(session_id, part) for part in ("meta", "messages", "tokens", "lease", "waiter")]
+        keys = [session_key(session_id, part) for part in ("meta", "messages", "tokens", "lease", "waiter")]
         async with redis_errors():
             outcome, *parts = await self._acquire(keys=keys, args=[lease, self._lease_ms, way, _PLACE_MS])
         if outcome == b"waiting":
@@ -142,7 +144,7 @@ class SessionStore:
         if outcome == b"busy":
             raise SessionBusyError(f"the session {session_id!r} is answering already: wait for that turn, or cancel it")
         if outcome == b"missing":
-            raise _unknown(session_id)
+            raise unknown_session(session_id)
         return await _read(session_id, *map(_pairs, parts))
 
     async def commit(
@@ -164,13 +166,13 @@ class SessionStore:
         ConflictError when somebody else has committed since it was read.
         """
         changed = session.add(added, tip=tip, window=window, undo=undo)
-        keys = [_key(session.id, part) for part in ("meta", "messages", "tokens", "lease")]
+        keys = [session_key(session.id, part) for part in ("meta", "messages", "tokens", "lease")]
         whole = not session.version or session.renewed != "nothing"
         meta = [item for pair in (_meta(changed) if whole else _moved(changed)).items() for item in pair]
         written = changed.messages.values() if session.renewed == "ids" else added
         records = [item for message in written for item in _record(message)]
         if receipt:
-            keys += [_key(session.id, "operations"), _receipt_key(session.id, receipt.operation)]
+            keys += [session_key(session.id, "operations"), _receipt_key(session.id, receipt.operation)]
             records += [receipt.operation, orjson.dumps(receipt), str(KEPT_S * 1000)]
         expected = session.version or "new"
         async with redis_errors():
@@ -179,7 +181,7 @@ class SessionStore:
                 args=[expected, lease or new_id("commit"), repr(session.created), len(meta) // 2, *meta, *records],
             )
         if outcome == b"missing":
-            raise _unknown(session.id)
+            raise unknown_session(session.id)
         if outcome == b"taken":
             raise ConflictError(f"there is a session {session.id!r} already", code="id_taken")
         if outcome == b"conflict":
@@ -188,7 +190,7 @@ class SessionStore:
 
     async def plan(self, session: Session, planned: Cut) -> bool:
         """Keep the cut that was planned for the next turn; False where that has begun, or the session is gone."""
-        keys = [_key(session.id, part) for part in ("meta", "lease")]
+        keys = [session_key(session.id, part) for part in ("meta", "lease")]
         async with redis_errors():
             outcome = await self._plan(keys=keys, args=[session.version, repr(session.created), _dump_cut(planned)])
         return bool(outcome == b"ok")
@@ -205,13 +207,13 @@ class SessionStore:
     async def release(self, session_id: str, lease: str) -> None:
         """Give the session back without a commit."""
         async with redis_errors():
-            await self._release(keys=[_key(session_id, "lease")], args=[lease])
+            await self._release(keys=[session_key(session_id, "lease")], args=[lease])
 
     async def leave(self, session_id: str, lease: str) -> None:
         """Give up the place in front of the session, and the session where it was got just now."""
         async with redis_errors():
             for part in ("waiter", "lease"):
-                await self._release(keys=[_key(session_id, part)], args=[lease])
+                await self._release(keys=[session_key(session_id, part)], args=[lease])
 
     async def renew(self, leases: Sequence[tuple[str, str]]) -> None:
         """Keep each session for another lease's length, all in one pipeline; pairs of a session's id and its lease."""
@@ -219,7 +221,7 @@ class SessionStore:
             pipeline = self._redis.pipeline(transaction=False)
             for session_id, lease in leases:
                 # As text: a cluster's pipelines take no script by its digest.
-                pipeline.eval(self._renew, 1, _key(session_id, "lease"), lease, self._lease_ms)
+                pipeline.eval(self._renew, 1, session_key(session_id, "lease"), lease, self._lease_ms)
             await pipeline.execute()
 
     async def delete(self, session_id: str, user_id: str | None = None) -> None:
@@ -227,15 +229,15 @@ class SessionStore:
 
         One that isn't that user's, where one is named, is as if it weren't there.
         """
-        keys = [_key(session_id, part) for part in _PARTS]
+        keys = [session_key(session_id, part) for part in _PARTS]
         async with redis_errors():
-            prefixes = [_receipt_key(session_id, ""), _key(session_id, "turn:")]
+            prefixes = [_receipt_key(session_id, ""), session_key(session_id, "turn:")]
             removed, owner, *operations = await self._erase(keys=keys, args=[*prefixes, user_id or ""])
             for index in _indexes(owner.decode()) if removed or user_id is None else ():
                 await self._redis.zrem(index, session_id)
         await erase_records(self._redis, [name.decode() for name in operations])
         if not removed:
-            raise _unknown(session_id)
+            raise unknown_session(session_id)
 
     async def list(
         self, *, offset: int = 0, limit: int = 50, user_id: str | None = None
@@ -248,11 +250,11 @@ class SessionStore:
             ids = await self._redis.zrevrange(_indexes(user_id)[-1], offset, offset + limit)
             pipeline = self._redis.pipeline(transaction=False)
             for session_id in ids[:limit]:
-                pipeline.hmget(_key(session_id.decode(), "meta"), _SHOWN)
+                pipeline.hmget(session_key(session_id.decode(), "meta"), _SHOWN)
             rows = await pipeline.execute()
         metas = [{name: value for name, value in zip(_SHOWN, row, strict=True) if value is not None} for row in rows]
         shown = [
-            _load(session_id.decode(), {**_NOTHING, **meta}, {}, {}).to_wire()
+            _load_shown(session_id.decode(), meta).to_wire()
             for session_id, meta in zip(ids, metas, strict=False)
             if meta and user_id in (None, meta.get(b"user_id", b"").decode())
         ]
@@ -269,16 +271,8 @@ def _indexes(user_id: str | None) -> list[str]:
     return [ALL, users_key(user_id, "sessions")] if user_id else [ALL]
 
 
-def _key(session_id: str, part: str) -> str:
-    return f"oc:{{{session_id}}}:{part}"
-
-
 def _receipt_key(session_id: str, operation: str) -> str:
-    return _key(session_id, f"receipt:{operation}")
-
-
-def _unknown(session_id: str) -> NotFoundError:
-    return NotFoundError(f"there is no session {quoted(session_id)}", code="session_not_found")
+    return session_key(session_id, f"receipt:{operation}")
 
 
 def _meta(session: Session) -> dict[str, str | bytes]:
@@ -293,6 +287,7 @@ def _meta(session: Session) -> dict[str, str | bytes]:
         "extra": session.extra,
         "books": orjson.dumps([[name, book.model_dump(exclude_unset=True)] for name, book in session.books]),
         "cast": dump_cast(session.cast),
+        "playbill": dump_playbill(session.cast, session.card.data.scenario),
         "user_id": session.user_id or "",
         "brought": orjson.dumps(session.brought),
         "settings": orjson.dumps({name: getattr(session, name) for name in _SETTINGS} | {"note": asdict(session.note)}),
@@ -328,8 +323,11 @@ def _pairs(flat: Sequence[bytes]) -> dict[bytes, bytes]:
 async def _read(
     session_id: str, meta: Mapping[bytes, bytes], messages: Mapping[bytes, bytes], tokens: Mapping[bytes, bytes]
 ) -> Session:
-    if len(meta.get(b"books", b"")) > _LARGE_BOOKS:
+    # What is read here is at hand when the session is put together.
+    if len(meta.get(b"books", b"")) > _LARGE:
         await anyio.to_thread.run_sync(_load_books, meta[b"books"])
+    if len(meta.get(b"cast", b"")) > _LARGE:
+        await anyio.to_thread.run_sync(load_cast, meta[b"cast"])
     return _load(session_id, meta, messages, tokens)
 
 
@@ -337,7 +335,7 @@ def _load(
     session_id: str, meta: Mapping[bytes, bytes], messages: Mapping[bytes, bytes], tokens: Mapping[bytes, bytes]
 ) -> Session:
     if not meta:
-        raise _unknown(session_id)
+        raise unknown_session(session_id)
     return Session(
         id=session_id,
         version=int(meta[b"version"]),
@@ -361,6 +359,11 @@ def _load(
         updated=float(meta[b"updated"]),
         messages={key.decode(): _load_message(raw, tokens[key]) for key, raw in messages.items()},
     )
+
+
+def _load_shown(session_id: str, meta: Mapping[bytes, bytes]) -> Session:
+    """What a list shows of a session, of whose cast it needs the names alone."""
+    return replace(_load(session_id, {**_NOTHING, **meta}, {}, {}), **load_playbill(meta.get(b"playbill", b"")))
 
 
 def _load_message(raw: bytes, token_ids: bytes) -> Message:

@@ -11,6 +11,7 @@ from typing import Literal
 from redis.asyncio import Redis
 
 from app.store.connection import Replies, redis_errors
+from app.store.keys import session_key
 from app.store.scripts import load_script
 
 # Entries that are read at a time.
@@ -55,7 +56,7 @@ class StreamStore:
 
     async def open(self, session_id: str, turn_id: str) -> bool:
         """Begin a turn's stream; False where the turn hasn't its session any more."""
-        keys = [_key(session_id, "lease"), *_keys(session_id, turn_id)]
+        keys = [session_key(session_id, "lease"), *_keys(session_id, turn_id)]
         async with redis_errors():
             return bool(await self._open(keys=keys, args=[turn_id, self._kept_ms]) == b"ok")
 
@@ -75,7 +76,7 @@ class StreamStore:
 
     async def read(self, session_id: str, turn_id: str, after: int) -> Heard:
         """The frames after number `after`, some of them where there are many."""
-        keys = [_key(session_id, "lease"), _key(session_id, f"turn:{turn_id}")]
+        keys = [session_key(session_id, "lease"), session_key(session_id, f"turn:{turn_id}")]
         async with redis_errors():
             state, last, *told = await self._read(keys=keys, args=[turn_id, after, MOST_READ])
         return Heard(state.decode(), int(last), b"".join(told[1:]), ends=told[:1] == [b"end"])
@@ -85,9 +86,5 @@ class StreamStore:
         return [batch.turn_id, batch.last, batch.frames, "end" if batch.ends else "", self._kept_ms, least]
 
 
-def _key(session_id: str, part: str) -> str:
-    return f"oc:{{{session_id}}}:{part}"
-
-
 def _keys(session_id: str, turn_id: str) -> list[str]:
-    return [_key(session_id, f"turn:{turn_id}"), _key(session_id, "turns")]
+    return [session_key(session_id, f"turn:{turn_id}"), session_key(session_id, "turns")]

@@ -1,12 +1,10 @@
 """Which session a chat completion belongs to, and whom, by what clients send to name their chats and users."""
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
 from app.errors import InvalidRequestError
-
-SESSION_ID = re.compile(r"[A-Za-z0-9._:@-]{1,128}")
+from app.store.keys import SESSION_ID
 
 MOST_USER_CHARACTERS = 200
 
