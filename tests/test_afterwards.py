@@ -190,6 +190,7 @@ async def test_engine_that_fails_to_read_ahead_answers_all_the_same(
             request_id: str,
             cache_salt: str | None = None,
             adapter: Adapter | None = None,
+            known: int = 0,
         ) -> int:
             raise EngineError("no room")
 
@@ -322,6 +323,31 @@ async def test_plan_that_comes_late_is_there_for_the_turn_after(live: Live, memo
     assert memory.asked == 1
 
 
+async def test_server_that_stops_ends_all_that_is_remembered(live: Live) -> None:
+    ended: list[int] = []
+    begun: list[int] = []
+
+    async def remember(_: Session, leaving: Sequence[Message]) -> str:
+        begun.append(len(leaving))
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(len(leaving))
+        return ""
+
+    afterwards = live.app.state.turns.afterwards
+    afterwards.remember = remember
+    path = await open_chat(live)
+    for number in range(40):
+        await say(live, path, f"{number} {LINE}")
+        await wait_for(lambda: afterwards.pending == len(begun), "what can be done by now")
+        if begun:
+            break
+    await say(live, path, "A turn that waits for it.")
+    await afterwards.close()
+    assert ended == begun
+
+
 async def test_switched_off_memory_is_not_told(live: Live, memory: Memory) -> None:
     path = await open_chat(live)
     await talk_until_cut(live, path)
@@ -352,6 +378,52 @@ async def test_fork_is_told_the_same(live: Live, memory: Memory) -> None:
     forked = (await live.client.post(f"{path}/fork", json={"message_id": last})).json()["id"]
     await say(live, f"/sessions/{forked}")
     assert memory.told in live.engine.renderer.decode(live.engine.prompts[-1])
+
+
+async def is_told(live: Live, path: str, memory: Memory) -> bool:
+    """Whether a turn is told of what left before, and cuts nothing."""
+    before = await metric(live, "history_cuts_total")
+    await say(live, path)
+    assert await metric(live, "history_cuts_total") == before
+    return memory.told in live.engine.renderer.decode(live.engine.prompts[-1])
+
+
+async def change(live: Live, path: str, way: str, message_id: str) -> None:
+    """Edit the message, or delete it."""
+    body = {"json": {"content": "Something else."}} if way == "PATCH" else {}
+    (await live.client.request(way, f"{path}/messages/{message_id}", **body)).raise_for_status()
+
+
+@pytest.mark.parametrize("behind", [-3, 0, 1])
+@pytest.mark.parametrize("way", ["PATCH", "DELETE"])
+async def test_change_around_the_cut_leaves_what_is_told(
+    live: Live, memory: Memory, redis: Redis, way: str, behind: int
+) -> None:
+    path = await open_chat(live)
+    await talk_until_cut(live, path)
+    session = await read_session(redis, path)
+    branch = [message.id for message in session.branch()]
+    assert session.cut is not None
+    await change(live, path, way, branch[branch.index(session.cut.window) + behind])
+    assert await is_told(live, path, memory)
+    # The branch of before as well, which has other messages.
+    for _ in range(2):
+        (await live.client.post(f"{path}/undo")).raise_for_status()
+    assert await is_told(live, path, memory)
+
+
+async def test_edited_branch_is_told_the_same_where_it_is_forked_or_chosen_again(
+    live: Live, memory: Memory, redis: Redis
+) -> None:
+    path = await open_chat(live)
+    await talk_until_cut(live, path)
+    first, before = (await read_session(redis, path)).branch()[0], (await read_session(redis, path)).tip
+    await change(live, path, "PATCH", first.id)
+    forked = (await live.client.post(f"{path}/fork")).json()["id"]
+    assert await is_told(live, f"/sessions/{forked}", memory)
+    assert await is_told(live, path, memory)
+    (await live.client.post(f"{path}/messages/{before}/select")).raise_for_status()
+    assert await is_told(live, path, memory)
 
 
 async def test_branch_from_before_the_cut_is_not_told_of_another(live: Live, memory: Memory) -> None:

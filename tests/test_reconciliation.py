@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from app.sessions.plans import Plan
 from app.sessions.reconciliation import Aside, plan_transcript
-from app.sessions.session import Message, Session, new_id
+from app.sessions.session import Cut, Message, Session, new_id
+from app.sessions.window import find_cut
 from models.examples import Line
 from tests.conversations import new_session, spoken
 
@@ -56,6 +57,31 @@ def added(session: Session, said: Sequence[Line], *, whole: bool = False) -> tup
     taken = plan(session, said, whole=whole)
     parent = taken.added[0].parent if taken.added else taken.parent
     return session.messages[parent].content if parent else "", [message.content for message in taken.added]
+
+
+# Cuts
+
+
+def test_transcript_that_says_otherwise_before_the_cut_goes_on_behind_it() -> None:
+    session = chat("One.", "Two.", "Three.", "Four.", "Five.", "Six.")
+    session = replace(session, cut=Cut(session.branch()[2].id, "They counted."))
+    taken = plan(session, lines("Uno.", "Two.", "Three.", "Four.", "Five.", "Six.", "Seven."))
+    assert [message.content for message in taken.added][:3] == ["Uno.", "Two.", "Three."]
+    assert find_cut(session, session.cut, taken.added) == 2
+
+
+def test_what_was_said_twice_is_no_copy_of_either() -> None:
+    session = chat("One.", "Two.", "Yes.", "Four.", "Yes.", "Six.")
+    session = replace(session, cut=Cut(session.branch()[2].id, "They counted."))
+    taken = plan(session, lines("Uno.", "Two.", "Yes.", "Four.", "Yes.", "Six.", "Seven."))
+    assert find_cut(session, session.cut, taken.added) is None
+
+
+def test_line_that_is_said_again_is_no_copy_of_the_one_before() -> None:
+    session = chat("One.", "Two.", "Three.", "Four.")
+    session = replace(session, cut=Cut(session.branch()[0].id))
+    taken = plan(session, lines("One.", "Two.", "Three.", "Other.", "One."))
+    assert find_cut(session, session.cut, taken.added) is None
 
 
 # Whole transcripts

@@ -228,6 +228,35 @@ async def test_delete_takes_one_message_or_all_that_follows(live: Live) -> None:
     assert await texts(live, session, branch=said[1]["id"]) == ["Hello.", "First reply.", "And then?", "Second reply."]
 
 
+async def test_swipe_that_is_not_shown_is_deleted_and_the_branch_stays(live: Live) -> None:
+    session = await open_session(live)
+    turn = await say(live, session, "Hello.", n=3)
+    await say(live, session, "And then?")
+    shown = await texts(live, session)
+    swipes = f"{session}/messages/{turn['message_id']}/swipes"
+    second = (await live.client.get(swipes)).json()["messages"][1]["id"]
+    deleted = await live.client.delete(f"{session}/messages/{second}")
+    assert deleted.raise_for_status().json()["message_id"] == (await messages(live, session))[-1]["id"]
+    assert await texts(live, session) == shown
+    assert [swipe["content"] for swipe in (await live.client.get(swipes)).json()["messages"]] == REPLIES[0:3:2]
+    assert (await messages(live, session))[1]["swipe"]["count"] == 2
+    assert (await post(live, f"{session}/fork"))["messages"][1]["swipe"]["count"] == 2
+    assert REPLIES[1] not in (await live.client.get(f"{session}/export?format=sillytavern")).text
+
+
+async def test_swipe_that_was_deleted_can_be_chosen_again(live: Live) -> None:
+    session = await open_session(live)
+    turn = await say(live, session, "Hello.", n=2)
+    swipes = f"{session}/messages/{turn['message_id']}/swipes"
+    second = (await live.client.get(swipes)).json()["messages"][1]["id"]
+    (await live.client.delete(f"{session}/messages/{second}", params={"following": "true"})).raise_for_status()
+    assert await texts(live, session, branch=second) == ["Hello.", REPLIES[1]]
+    await post(live, f"{session}/messages/{second}/select")
+    assert await texts(live, session) == ["Hello.", REPLIES[1]]
+    await post(live, f"{session}/messages/{turn['message_id']}/select")
+    assert (await messages(live, session))[1]["swipe"]["count"] == 2
+
+
 async def test_undo_goes_back_step_by_step(live: Live) -> None:
     session = await open_session(live)
     first = await say(live, session, "Hello.")

@@ -6,14 +6,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from app.errors import ContextLengthError
-from app.sessions.session import NOBODY, Message, Session, new_id
+from app.sessions.session import NOBODY, TICK_S, Message, Session, new_id
 from characters.chats.chat import Chat, Said
 from characters.chats.limits import MAX_CHECKPOINTS
 from models.scene import Note
 
 Encode = Callable[[str], Sequence[int]]
-# Between the times of swipes, whose order these are: far less than a clock shows.
-TICK_S = 1e-6
 # SillyTavern's numbers for the roles of an author's note.
 ROLES: tuple[Any, ...] = ("system", "user", "assistant")
 MOST_NOTE_CHARACTERS = 20_000
@@ -127,7 +125,7 @@ def to_chat(session: Session) -> Chat:
 def _in_order(session: Session) -> list[Message]:
     """The messages, each behind the one that it follows, and behind its older siblings."""
     children: dict[str | None, list[Message]] = {}
-    for message in sorted(session.messages.values(), key=lambda one: (one.created, one.id)):
+    for message in sorted(session.visible(), key=lambda one: (one.created, one.id)):
         children.setdefault(message.parent, []).append(message)
     ordered: list[Message] = []
     below = children.get(None, [])

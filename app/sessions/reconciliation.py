@@ -161,16 +161,29 @@ class _Spoken:
 
     def write(self, lines: Sequence[Line], parent: str | None, encode: Encode) -> list[Message]:
         """The lines as messages under `parent`; those that the branch has elsewhere keep their ids of tokens."""
-        said = {self._key(message): message for message in self._active} if len(lines) > 1 else {}
+        said: dict[Key, list[Message]] = {}
+        for message in self._active if len(lines) > 1 else ():
+            said.setdefault(self._key(message), []).append(message)
+        above = self._above(parent)
         written: list[Message] = []
         for line in lines:
-            message_id = new_id("msg")
             if same := said.get(self._key(line)):
-                written.append(replace(same, id=message_id, parent=parent, turn_id=None))
+                copy = same[-1].copied(parent)
+                # Of what was said more than once nobody knows which one it is.
+                moved = len(same) == 1 and same[0].id not in above
+                written.append(copy if moved else replace(copy, origin=""))
             else:
-                written.append(Message(message_id, parent, line.role, line.text, encode(line.text.strip())))
-            parent = message_id
+                written.append(Message(new_id("msg"), parent, line.role, line.text, encode(line.text.strip())))
+            parent = written[-1].id
         return written
+
+    def _above(self, message_id: str | None) -> set[str]:
+        """The ids of the message and of all before it."""
+        above: set[str] = set()
+        while message_id is not None:
+            above.add(message_id)
+            message_id = self._messages[message_id].parent
+        return above
 
     def _key(self, said: Message | Line) -> Key:
         text = said.content if isinstance(said, Message) else said.text

@@ -33,6 +33,8 @@ Encode = Callable[[str], Sequence[int]]
 NOBODY = ("",)
 # How many steps can be undone.
 MOST_UNDONE = 50
+# Between the times of siblings, whose order these are: far less than a clock shows.
+TICK_S = 1e-6
 
 
 def join_instructions(system: Sequence[str]) -> str:
@@ -83,6 +85,19 @@ class Message:
     """Who says it, where that is nobody whom the session knows."""
     brought: Mapping[str, Any] | None = None  # JSON
     """What else the file says of it that it came in: `beside` of `characters.chats.chat.Said`."""
+    origin: str = ""
+    """The id of the first message in whose place it stands: the one that was edited, or that it is a copy of."""
+    removed: bool = False
+    """Whether it is no swipe any more that anybody is shown, unless the branch goes through it."""
+
+    @property
+    def root(self) -> str:
+        """What a message, its edits and their copies have in common, on whichever branch each of them is."""
+        return self.origin or self.id
+
+    def copied(self, parent: str | None) -> "Message":
+        """The same, said under another parent."""
+        return replace(self, id=new_id("msg"), parent=parent, turn_id=None, origin=self.root, removed=False)
 
     def to_wire(self) -> dict[str, Any]:
         """What clients see."""
@@ -102,14 +117,13 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A cut of the history: the message with which prompts begin from then on, and what they tell of those before."""
+    """A cut of the history: the message with which prompts begin from then on, and what they tell of those before.
+
+    On other branches they begin with the message in its place, of the same root.
+    """
 
     window: str
     recap: str = ""
-
-    def renamed(self, ids: Mapping[str, str]) -> "Cut | None":
-        """The same cut of copies, by the id of each message; None where this message was not copied."""
-        return replace(self, window=ids[self.window]) if self.window in ids else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +190,18 @@ class Session:
             path.append(message)
             tip = message.parent
         return path[::-1]
+
+    def visible(self) -> list[Message]:
+        """All messages but those that were removed, and aren't on the active branch."""
+        removed = {message.id for message in self.messages.values() if message.removed}
+        if removed:
+            removed -= {message.id for message in self.branch()}
+        return [message for message in self.messages.values() if message.id not in removed]
+
+    def root(self, message_id: str) -> str:
+        """The root of the message with that id; the id itself where the session has none of it."""
+        message = self.messages.get(message_id)
+        return message.root if message else message_id
 
     def written_by(self, turn_id: str) -> list[Message]:
         """What a turn has generated, the reply that the conversation went on from first; nothing for one of others."""
@@ -292,7 +318,7 @@ class Session:
         last = next((message for message in reversed(said) if message.role == "assistant"), None)
         if last is None:
             return None
-        swipes = [one for one in self.messages.values() if one.parent == last.parent and one.role == last.role]
+        swipes = [one for one in self.visible() if one.parent == last.parent and one.role == last.role]
         ids = [one.id for one in sorted(swipes, key=lambda one: one.created)]
         return (ids.index(last.id) + 1, len(ids)) if last.id in ids else (len(ids) + 1, len(ids) + 1)
 
@@ -318,7 +344,7 @@ class Session:
         self, added: Sequence[Message], *, tip: str | None, window: str | None, undo: Sequence[str] | None = None
     ) -> "Session":
         """The next version: with `added`, its active branch ending at `tip`, from which `undo` leads back."""
-        messages = {**self.messages, **{message.id: message for message in added}}
+        messages = {**self.messages, **{message.id: message for message in _in_order(self.messages, added)}}
         if undo is None:
             undo = (*self.undo, self.tip or "")[-MOST_UNDONE:] if self.version and tip != self.tip else self.undo
         return replace(
@@ -406,6 +432,21 @@ def open_session(
         messages[message.id] = message
         tip = message.id
     return replace(session, messages=messages, tip=tip)
+
+
+def _in_order(known: Mapping[str, Message], added: Sequence[Message]) -> list[Message]:
+    """The messages, those that are new each later than all siblings, whichever server's clock is behind."""
+    latest = {message.parent: 0.0 for message in added}
+    for message in known.values():
+        if message.parent in latest:
+            latest[message.parent] = max(latest[message.parent], message.created)
+    placed: list[Message] = []
+    for message in added:
+        if message.id not in known and message.created <= latest[message.parent]:
+            message = replace(message, created=latest[message.parent] + TICK_S)
+        latest[message.parent] = max(latest[message.parent], message.created)
+        placed.append(message)
+    return placed
 
 
 def lore_state(history: Sequence[Message]) -> LoreState:

@@ -1,7 +1,8 @@
 """What can be done to a session's tree of messages beside talking: pure, each a change that is committed at once.
 
-Messages never change and never leave the tree. To edit or delete one is to write what follows it anew, under other
-parents: the active branch is another one then, and the one before is still there.
+What messages say never changes, and they never leave the tree. To edit or delete one of the active branch is to write
+what follows it anew, under other parents: the active branch is another one then, and the one before is still there.
+What prompts begin with, and are told of what came before, is the same on both.
 """
 
 import time
@@ -9,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from app.errors import ConflictError, InvalidRequestError, NotFoundError, quoted
-from app.sessions.session import Message, Session, new_id
+from app.sessions.session import Cut, Message, Session, new_id
 
 Encode = Callable[[str], list[int]]
 
@@ -20,7 +21,7 @@ MOST_CHECKPOINTS = 200
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """New messages, and where the active branch ends and its prompt begins from then on.
+    """New messages, or some that are removed or not any more; where the active branch ends and its prompt begins.
 
     `undo` are the tips that can be gone back to; None where the one before joins them. `checkpoints` are all names of
     messages, where those change.
@@ -55,7 +56,7 @@ class Swipes:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._children: dict[str | None, list[Message]] = {}
-        for message in session.messages.values():
+        for message in session.visible():
             self._children.setdefault(message.parent, []).append(message)
         for children in self._children.values():
             # Copies have the time of what they copy, and a hash no order.
@@ -69,12 +70,12 @@ class Swipes:
                 siblings.append(message)
 
     def of(self, message: Message) -> Sequence[Message]:
-        """The message and its siblings, the oldest first."""
-        return self._siblings[message.parent, message.role]
+        """The message and its siblings, the oldest first; one that was removed is alone."""
+        return self._siblings[message.parent, message.role] if message.id in self._places else [message]
 
     def place(self, message: Message) -> int:
         """Which of them it is, counted from 0."""
-        return self._places[message.id]
+        return self._places.get(message.id, 0)
 
     def leaf(self, message: Message) -> Message:
         """Where the branch through `message` ends: on the active branch there, else with the newest of each."""
@@ -97,31 +98,34 @@ def edit(session: Session, message_id: str, content: str, encode: Encode) -> Cha
         finish_reason=None,
         created=time.time(),
         turn_id=None,
+        origin=message.root,
+        removed=False,
     )
     return _replanted(session, message, edited)
 
 
 def delete(session: Session, message_id: str, *, following: bool = False) -> Change:
-    """The branch without the message; with `following`, without what comes after it, too."""
+    """The branch without the message; with `following`, without what comes after it, too.
+
+    A message that isn't on the active branch is removed from its siblings, and the branch stays as it is.
+    """
     message = find_message(session, message_id)
-    if following:
-        return Change([], message.parent, _kept_window(session, message.parent))
-    return _replanted(session, message, None)
+    if message not in session.branch():
+        return Change([replace(message, removed=True)], session.tip, session.window)
+    return _moved(session, message.parent) if following else _replanted(session, message, None)
 
 
 def select(session: Session, message_id: str, *, following: bool = True) -> Change:
-    """The branch through the message; without `following` it ends there."""
+    """The branch through the message, which is removed no more; without `following` it ends there."""
     message = find_message(session, message_id)
-    tip = Swipes(session).leaf(message).id if following else message.id
-    return Change([], tip, _kept_window(session, tip))
+    return _moved(session, Swipes(session).leaf(message).id if following else message.id)
 
 
 def undo(session: Session) -> Change:
     """The branch as it was before it last changed. Raises ConflictError at the beginning."""
     if not session.undo:
         raise ConflictError("there is nothing to undo", code="nothing_to_undo")
-    tip = session.undo[-1] or None
-    return Change([], tip, _kept_window(session, tip), session.undo[:-1])
+    return replace(_moved(session, session.undo[-1] or None), undo=session.undo[:-1])
 
 
 def find_checkpoint(session: Session, name: str) -> str:
@@ -155,22 +159,24 @@ def fork(session: Session, message_id: str) -> Session:
     path = session.path(find_message(session, message_id).id)
     swipes = Swipes(session)
     ids: dict[str, str] = {}
+    roots: dict[str, str] = {}
     copies: list[Message] = []
     for message in path:
         for sibling in swipes.of(message):
-            ids[sibling.id] = new_id("msg")
-            parent = ids[sibling.parent] if sibling.parent else None
-            copies.append(replace(sibling, id=ids[sibling.id], parent=parent, turn_id=None))
+            copy = sibling.copied(ids[sibling.parent] if sibling.parent else None)
+            ids[sibling.id] = copy.id
+            first = roots.setdefault(sibling.root, copy.id)
+            copies.append(replace(copy, origin="" if first == copy.id else first))
     now = replace(
         session,
         id=new_id("sess"),
         seed=session.seed or session.id,
         messages={copy.id: copy for copy in copies},
         tip=ids[message_id],
-        window=ids.get(session.window or ""),
-        cut=session.cut.renamed(ids) if session.cut else None,
+        window=ids.get(_kept_window(session, path) or ""),
+        cut=_forked_cut(session, roots),
         planned=None,
-        as_of=_as_of(session, ids),
+        as_of=_as_of(session, roots),
         undo=(),
         checkpoints={name: ids[marked] for name, marked in session.checkpoints.items() if marked in ids},
         version=0,
@@ -179,34 +185,50 @@ def fork(session: Session, message_id: str) -> Session:
     return now
 
 
-def _as_of(session: Session, ids: Mapping[str, str]) -> float | str | None:
+def _forked_cut(session: Session, roots: Mapping[str, str]) -> Cut | None:
+    """The cut of a fork, which has these copies; None where it has none of the message that it is made at."""
+    root = session.root(session.cut.window) if session.cut else None
+    return replace(session.cut, window=roots[root]) if session.cut and root in roots else None
+
+
+def _as_of(session: Session, roots: Mapping[str, str]) -> float | str | None:
     """Up to where a fork remembers: the copy of that message, or its time where it was not copied."""
     if not isinstance(session.as_of, str):
         return session.as_of
-    return ids.get(session.as_of) or session.messages[session.as_of].created
+    return roots.get(session.root(session.as_of)) or session.messages[session.as_of].created
 
 
 def _replanted(session: Session, message: Message, instead: Message | None) -> Change:
     """The branch through `message` with `instead` in its place, or nothing; what follows is copied."""
     branch = session.path(Swipes(session).leaf(message).id)
-    followers = branch[branch.index(message) + 1 :]
+    place = branch.index(message)
     added = [instead] if instead else []
     parent = instead.id if instead else message.parent
-    ids = {message.id: parent}
-    for follower in followers:
-        copy = replace(follower, id=new_id("msg"), parent=parent, turn_id=None)
+    for follower in branch[place + 1 :]:
+        copy = follower.copied(parent)
+        if not added and message.root in _beginnings(session):
+            # A prompt that began with what was deleted begins with what came after it.
+            copy = replace(copy, origin=message.root)
         added.append(copy)
-        parent = ids[follower.id] = copy.id
+        parent = copy.id
     check_room(session, len(added))
-    window = session.window
-    if window in ids:
-        # A prompt that began with what was deleted begins with what came after it.
-        window = ids[window] if window != message.id or instead else next((copy.id for copy in added), None)
-    elif window not in {earlier.id for earlier in branch}:
-        window = None
-    return Change(added, parent, window)
+    return Change(added, parent, _kept_window(session, [*branch[:place], *added]))
 
 
-def _kept_window(session: Session, tip: str | None) -> str | None:
-    """Where the prompt begins on the branch to `tip`: where it does now, if that is on it."""
-    return session.window if any(message.id == session.window for message in session.path(tip)) else None
+def _beginnings(session: Session) -> set[str]:
+    """The roots of messages with which prompts begin, as far as cuts are made by now."""
+    windows = (session.window, session.cut.window if session.cut else None)
+    return {session.root(window) for window in windows if window}
+
+
+def _moved(session: Session, tip: str | None) -> Change:
+    """The branch to `tip`, of which nothing is removed any more."""
+    path = session.path(tip)
+    shown = [replace(message, removed=False) for message in path if message.removed]
+    return Change(shown, tip, _kept_window(session, path))
+
+
+def _kept_window(session: Session, path: Sequence[Message]) -> str | None:
+    """Where the prompt begins on the branch of `path`: with what stands in the place where it does now, if any does."""
+    root = session.root(session.window) if session.window else None
+    return next((message.id for message in path if message.root == root), None)

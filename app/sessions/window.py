@@ -13,19 +13,25 @@ Encode = Callable[[str], Sequence[int]]
 
 def find_start(session: Session, history: Sequence[Message]) -> int:
     """The index of the message with which the prompt of `history` begins, as far as cuts are made by now."""
-    ids = {message.id: index for index, message in enumerate(history)}
+    roots = {message.root: index for index, message in enumerate(history)}
     windows = (session.window, session.cut.window if session.cut else None)
-    return next((ids[window] for window in windows if window in ids), 0)
+    return next((roots[root] for window in windows if window and (root := session.root(window)) in roots), 0)
+
+
+def find_cut(session: Session, cut: Cut | None, history: Sequence[Message]) -> int | None:
+    """The index of the message with which prompts begin behind the cut; None on a branch that doesn't go through it."""
+    root = session.root(cut.window) if cut else None
+    return next((index for index, message in enumerate(history) if message.root == root), None)
 
 
 def told_until(session: Session, history: Sequence[Message]) -> int:
     """How many messages of `history` are told of behind the head."""
-    return _place(session.cut, history) or 0
+    return find_cut(session, session.cut, history) or 0
 
 
 def recap_of(session: Session, history: Sequence[Message]) -> str:
     """What is told of messages that the prompt no longer holds; "" on a branch that doesn't go through the cut."""
-    if session.cut is None or session.memory == "off" or _place(session.cut, history) is None:
+    if session.cut is None or session.memory == "off" or find_cut(session, session.cut, history) is None:
         return ""
     return session.cut.recap
 
@@ -34,7 +40,7 @@ def planned_cut(
     session: Session, history: Sequence[Message], head: Sequence[Turn], encode: Encode
 ) -> PlannedCut | None:
     """The cut that was planned for `history`, made behind `head`; None where there is none on this branch."""
-    start = _place(session.planned, history)
+    start = find_cut(session, session.planned, history)
     if session.planned is None or start is None:
         return None
     recap = session.planned.recap if session.memory != "off" else ""
@@ -46,11 +52,6 @@ def cut_by(session: Session, history: Sequence[Message], prompt: Prompt) -> tupl
     window = history[prompt.start].id if prompt.start else None
     if prompt.as_planned:
         session = replace(session, cut=session.planned, planned=None)
-    elif window != session.window:
+    elif prompt.start > find_start(session, history):
         session = replace(session, planned=None)
     return session, window
-
-
-def _place(cut: Cut | None, history: Sequence[Message]) -> int | None:
-    ids = (index for index, message in enumerate(history) if cut and message.id == cut.window)
-    return next(ids, None)
