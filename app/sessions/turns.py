@@ -15,6 +15,7 @@ from hashlib import blake2b
 from typing import Any
 
 import anyio
+import anyio.to_thread
 
 from app.errors import (
     ContextLengthError,
@@ -283,7 +284,8 @@ class Turns:
         """Change the session's tree between two turns; returns it and the turn's id. Raises SessionBusyError in one."""
         try:
             async with self._taken(session_id, terms) as (session, turn_id):
-                return await self._rearrange(session, turn_id, make_change(session)), turn_id
+                change = await anyio.to_thread.run_sync(make_change, session)
+                return await self._rearrange(session, turn_id, change), turn_id
         except DoneBefore as done:
             session, receipt = await self.sessions.get(session_id), done.receipt
             return replace(session, version=receipt.version, tip=receipt.tip), receipt.turn_id
@@ -338,7 +340,8 @@ class Turns:
         self._admit()
         try:
             async with self._taken(session_id, terms) as (session, turn_id):
-                plan = await self.direction.cast(session, make_plan(session))
+                # A transcript may be new from its first line on, and all of it must be encoded.
+                plan = await self.direction.cast(session, await anyio.to_thread.run_sync(make_plan, session))
                 adapter = await self.voices.find(turn_voice(session, plan.role, plan.speaker))
                 params = replace(
                     params,
@@ -352,7 +355,7 @@ class Turns:
             told = 1 if terms.chooses else None
             return RecalledTurn(self, await self.sessions.get(session_id), done.receipt, endpoint, told=told)
         cut, window = cut_by(session, setup.history, prompt)
-        if window != session.window:
+        if prompt.start > find_start(session, setup.history):
             self.metrics.cuts.labels("planned" if prompt.as_planned else "unplanned").inc()
         state = build_state(setup.told.state, setup.scene.context)
         ids = [new_id("msg") for _ in range(params.n)]

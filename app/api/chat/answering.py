@@ -5,6 +5,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
+import anyio.to_thread
+
 from app.api.chat.channels import View, content_to_wire
 from app.api.chat.keys import SessionKey
 from app.api.chat.messages import count_opening, opening_instructions, spoken, trimmed
@@ -87,16 +89,21 @@ class Asked:
 
     async def _open(self, session_id: str, character: CharacterRecord, said: Sequence[Line]) -> None:
         last = max(index for index, line in enumerate(said) if line.role == "user")
-        session = open_session(
-            character,
-            UserPersona(),
-            self.turns.renderer,
-            greeting=None,
-            extra=opening_instructions(self.lines),
-            session_id=session_id,
-            user_id=self.user_id,
-            books=await self.shelf.books(character.card),
-            past=[(line.role, line.text) for line in said[:last]],
+        books = await self.shelf.books(character.card)
+        # Of megabytes that were said before, the tokens are seconds of work.
+        session = await anyio.to_thread.run_sync(
+            partial(
+                open_session,
+                character,
+                UserPersona(),
+                self.turns.renderer,
+                greeting=None,
+                extra=opening_instructions(self.lines),
+                session_id=session_id,
+                user_id=self.user_id,
+                books=books,
+                past=[(line.role, line.text) for line in said[:last]],
+            )
         )
         await self.turns.voices.check(session)
         session = await self.turns.preparation.with_head(session)
