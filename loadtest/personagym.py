@@ -20,7 +20,7 @@ from models.evaluation.__main__ import main as evaluate
 
 # The rubrics fill a third of it in the tiny model's tokens.
 MAX_MODEL_LEN = 4096
-EXAMPLE_CHARACTERS = 100
+EXAMPLE_CHARACTERS = 60
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
