@@ -121,6 +121,22 @@ async def test_running_turn_brings_nothing_of_a_deleted_session_back(
     assert await leftovers(redis, session.rsplit("/", 1)[1], MARK) == []
 
 
+@pytest.mark.parametrize("resumable", [False, True])
+async def test_turn_of_a_deleted_session_is_stopped_on_whichever_server_it_runs(
+    renderer: Renderer, redis: Redis, redis_url: str, resumable: bool
+) -> None:
+    engine = FakeEngine(renderer, Script(hold_after=1))
+    async with serve_live(engine, redis_url) as live, serve_live(FakeEngine(renderer), redis_url) as other:
+        session = await open_session(live)
+        said = {"content": f"I am {MARK}.", "resumable": resumable}
+        talking = asyncio.create_task(live.client.post(f"{session}/messages", json=said))
+        await engine.held.wait()
+        assert (await other.client.delete(session)).status_code == 204
+        assert_error(await talking, 404)
+        assert len(engine.aborted) == 1
+    assert await leftovers(redis, session.rsplit("/", 1)[1], MARK) == []
+
+
 async def test_asking_for_what_was_deleted_leaves_nothing(live: Live, redis: Redis) -> None:
     session = await open_session(live)
     turn = (await live.client.post(f"{session}/messages", json={"content": "Hello."})).json()["turn_id"]

@@ -95,7 +95,10 @@ class Running:
             turn.stop()
 
     async def hear_stops(self, every_s: float) -> None:
-        """Stop the turns that are told to on other servers, for ever; nobody is asked while none runs."""
+        """Stop the turns that are told to on other servers, or whose sessions are deleted, for ever.
+
+        Nobody is asked while none runs.
+        """
         while True:
             await self._in_sessions.wait()
             await asyncio.sleep(every_s)

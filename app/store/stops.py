@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from redis.asyncio import Redis
 
 from app.store.connection import Replies, redis_errors
+from app.store.keys import session_key
 
 # For how long who asks again is told the same.
 KEPT_S = 3600
@@ -22,32 +23,36 @@ class Stops:
     async def running(self, session_id: str) -> str | None:
         """The id of the turn that has the session, if one has."""
         async with redis_errors():
-            turn_id: bytes | None = await self._redis.get(_key(session_id, "lease"))
+            turn_id: bytes | None = await self._redis.get(session_key(session_id, "lease"))
         return turn_id.decode() if turn_id is not None else None
 
     async def ask(self, session_id: str, turn_id: str) -> None:
         """Tell the turn to stop, wherever it runs."""
         async with redis_errors():
-            await self._redis.set(_key(session_id, "cancel"), turn_id, ex=KEPT_S)
+            await self._redis.set(session_key(session_id, "cancel"), turn_id, ex=KEPT_S)
 
     async def asked(self, turns: Sequence[tuple[str, str]]) -> list[bool]:
-        """Which of the turns were told to; pairs of a session's id and the turn's, all in one pipeline."""
+        """Which of the turns were told to, or have lost their session, which was deleted.
+
+        `turns` are pairs of a session's id and the turn's, all asked for in one pipeline.
+        """
         async with redis_errors():
             pipeline = self._redis.pipeline(transaction=False)
             for session_id, _ in turns:
-                pipeline.get(_key(session_id, "cancel"))
+                pipeline.get(session_key(session_id, "cancel"))
+                pipeline.exists(session_key(session_id, "meta"))
             told = await pipeline.execute()
-        return [word == turn_id.encode() for word, (_, turn_id) in zip(told, turns, strict=True)]
+        words, sessions = told[::2], told[1::2]
+        return [
+            word == turn_id.encode() or not is_there
+            for word, is_there, (_, turn_id) in zip(words, sessions, turns, strict=True)
+        ]
 
     async def knows(self, session_id: str, turn_id: str) -> bool:
         """Whether the turn was told to stop, or has a stream."""
         async with redis_errors():
             pipeline = self._redis.pipeline(transaction=False)
-            pipeline.get(_key(session_id, "cancel"))
-            pipeline.zscore(_key(session_id, "turns"), turn_id)
+            pipeline.get(session_key(session_id, "cancel"))
+            pipeline.zscore(session_key(session_id, "turns"), turn_id)
             word, score = await pipeline.execute()
         return word == turn_id.encode() or score is not None
-
-
-def _key(session_id: str, part: str) -> str:
-    return f"oc:{{{session_id}}}:{part}"

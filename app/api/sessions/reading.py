@@ -47,7 +47,7 @@ async def read_session(
 
 @router.delete("/{session_id}", status_code=204, response_model=None)
 async def delete_session(session_id: str, sessions: SessionsDep) -> Response:
-    """Erase the session and everything in it."""
+    """Erase the session and everything in it. A turn that runs in it is stopped, and nothing of it is kept."""
     await sessions.delete(session_id)
     return Response(status_code=204)
 
