@@ -51,7 +51,7 @@ def test_runs_stand_beside_the_papers_table(tmp_path: Path) -> None:
     assert "our-8b (ours)" in page
     assert "4.61 (0.25)" in page
     assert "4.51 – 4.71" in page
-    assert all(row.model in page for row in TABLES["light"][1])
+    assert all(row.model in page for row in TABLES["light"][2])
     assert "table 5" not in page
     assert "3.75" in page  # what it cost
     assert "for orientation alone" not in page
@@ -86,6 +86,8 @@ def test_a_gain_is_drawn(tmp_path: Path) -> None:
         tmp_path, ours=outcome("m", baseline={"model": "base", "file": "b", "gains": dict.fromkeys(MEASURES, gain)})
     )
     assert "Gains over the baseline" in page
+    assert "more than base (b)" in page
+    assert "may be chance" not in page
 
 
 def test_what_models_say_is_no_markup(tmp_path: Path) -> None:
@@ -100,12 +102,25 @@ def test_other_scores_get_tables_by_command(tmp_path: Path) -> None:
     (tmp_path / "a.manifest.json").write_text(json.dumps({"made_from": {"command": "rpeval"}, "runs": []}))
     page = build(tmp_path, a={"mean": 0.5, "classes": {"emotion": {"share": 0.25, "interval": [0.2, 0.3], "of": 8}}})
     assert "rpeval" in page
-    assert "25.0% [20.0%, 30.0%]" in page
+    assert "25.0% [20.0%, 30.0%] of 8" in page
 
 
 def test_scores_are_flattened_by_path() -> None:
-    scores = {"a": {"b": 1, "c": 0.5}, "d": "text", "e": [1, 2], "f": None}
-    assert dict(flatten(scores)) == {"a · b": "1", "a · c": "0.500", "d": "text"}
+    scores = {"a": {"b_c": 1, "c": 0.5}, "d": "text", "e": [1, 2, 3], "f": None, "g": [-0.5, 0.25]}
+    told = {"a · b c": "1", "a · c": "0.500", "d": "text", "g": "-0.500 to 0.250"}
+    assert dict(flatten(scores)) == told
+
+
+def test_what_stands_beside_a_share_is_told_too() -> None:
+    scores = {"share": 0.25, "interval": [0.2, 0.3], "of": 8, "told": "25 %", "chance": 0.25, "verdict": "guesses"}
+    told = {"share": "25.0% [20.0%, 30.0%] of 8", "chance": "0.250", "verdict": "guesses"}
+    assert dict(flatten(scores)) == told
+
+
+def test_a_gain_that_may_be_chance_is_called_so(tmp_path: Path) -> None:
+    gain = {"mean": 0.1, "std": 0.2, "low": -0.05, "high": 0.15, "of": 200}
+    baseline = {"model": "base", "file": "b.scores.json", "gains": dict.fromkeys(MEASURES, gain)}
+    assert "may be chance" in build(tmp_path, ours=outcome("m", baseline=baseline))
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"benchmark": "personagym"}'])

@@ -35,11 +35,11 @@ def draw_measures(outcomes: Sequence[Outcome], edition: str) -> str:
         heights = [number + place * step for number in range(len(MEASURES))]
         colour = COLOURS[place % len(COLOURS)]
         axes.errorbar(means, heights, xerr=reach, fmt="o", color=colour, capsize=3, label=outcome["title"])
-    title, published = TABLES[edition]
+    _, table, published = TABLES[edition]
     [ours] = [row for row in published if row.model == CALLED]
     theirs = [ours.measure(name) or float("nan") for name in MEASURES]
     heights = [number + len(outcomes) * step for number in range(len(MEASURES))]
-    axes.plot(theirs, heights, "D", color=GREY, fillstyle="none", label=f"{CALLED} ({title})")
+    axes.plot(theirs, heights, "D", color=GREY, fillstyle="none", label=f"{CALLED} ({table} of the paper)")
     axes.set_yticks([number + len(outcomes) * step / 2 for number in range(len(MEASURES))], MEASURES)
     axes.set(
         xlabel="mean over personas, with 95 % interval",
@@ -85,7 +85,7 @@ def draw_gains(outcome: Outcome) -> str:
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set_yticks(range(len(MEASURES)), MEASURES)
     axes.invert_yaxis()
-    axes.set(xlabel=f"more than {outcome['baseline']['model']}, paired by persona, 95 %; grey: may be chance")
+    axes.set(xlabel=f"more than {outcome['baseline']['title']}, paired by persona, 95 %; grey: may be chance")
     axes.grid(axis="x", alpha=0.3)
     return _to_address(figure)
 

@@ -85,9 +85,9 @@ def compare(begin: Proportion, end: Proportion) -> tuple[float, tuple[float, flo
 
 
 def tell_drift(change: float, interval: tuple[float, float]) -> str:
-    """In words: it drifts where the interval is wholly below nothing."""
+    """In words: it drifts where the interval is wholly below nothing; where nothing is in it, nobody knows."""
     low, high = interval
-    verdict = "drifts" if high < 0 else "gains" if low > 0 else "holds"
+    verdict = "drifts" if high < 0 else "gains" if low > 0 else "may be chance"
     return f"{verdict} ({change:+.1%} [{low:+.1%}, {high:+.1%}])"
 
 

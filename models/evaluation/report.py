@@ -28,6 +28,7 @@ MOST_RUNS = 32
 # Lines of a table of other scores, and how deep they are looked for.
 MOST_LINES, MOST_DEPTH = 200, 4
 ENDING = ".scores.json"
+SHARE_KEYS = {"share", "interval", "of", "told", "right"}
 OUTCOME_KEYS = {"model", "identity", "measures", "lost", "counts", "cost", "samples"}
 
 Json = Any  # whatever an evaluation writes
@@ -61,7 +62,7 @@ def _load(path: Path) -> dict[str, Json]:
         raise Stop(f"{path} can't be read: {error}") from error
     if not isinstance(scores, dict) or (scores.get("benchmark") == BENCHMARK and not scores.keys() >= OUTCOME_KEYS):
         raise Stop(f"{path} has no scores, or not as this version writes them")
-    stem = path.name.removesuffix(ENDING)
+    stem = _name_run(path.name)
     command = _read_command(path.with_name(f"{stem}.manifest.json"))
     return {
         "title": stem,
@@ -69,6 +70,11 @@ def _load(path: Path) -> dict[str, Json]:
         "scores": scores,
         "picture": _read_picture(path.with_name(f"{stem}.svg")),
     }
+
+
+def _name_run(file: str) -> str:
+    """What a run is called on the page: its file, less the ending."""
+    return file.removesuffix(ENDING)
 
 
 def _read_picture(path: Path) -> str:
@@ -95,13 +101,16 @@ def _of_edition(gyms: Sequence[Mapping[str, Json]], edition: str) -> list[dict[s
 def _build_edition(edition: str, gyms: Sequence[Mapping[str, Json]]) -> dict[str, Json]:
     outcomes = _of_edition(gyms, edition)
     scored = [outcome for outcome in outcomes if outcome["measures"]]
-    title, published = TABLES[edition]
+    name, table, published = TABLES[edition]
     for outcome in outcomes:
+        if baseline := outcome.get("baseline"):
+            outcome["baseline"] = {**baseline, "title": f"{baseline['model']} ({_name_run(baseline['file'])})"}
         outcome["lost_total"] = sum(outcome["lost"].values())
         outcome["chart"] = draw_counts(outcome) if outcome["measures"] else ""
         outcome["gains_chart"] = draw_gains(outcome) if outcome.get("baseline", {}).get("gains") else ""
     return {
-        "title": title,
+        "name": name,
+        "table": table,
         "outcomes": outcomes,
         "scored": scored,
         "published": published,
@@ -132,15 +141,19 @@ def _build_others(runs: Sequence[Mapping[str, Json]]) -> list[dict[str, Json]]:
 
 
 def flatten(scores: Json, name: str = "", depth: int = 0) -> Iterator[tuple[str, str]]:
-    """The numbers in an evaluation's scores, by their path; shares with their interval."""
+    """The numbers in an evaluation's scores, by their path; shares with their interval, and of how many they are."""
     if isinstance(scores, dict) and "share" in scores and "interval" in scores:
         low, high = scores["interval"]
-        yield name, f"{scores['share']:.1%} [{low:.1%}, {high:.1%}]"
+        yield name or "share", f"{scores['share']:.1%} [{low:.1%}, {high:.1%}] of {scores['of']:,}"
+        yield from flatten({key: scores[key] for key in scores if key not in SHARE_KEYS}, name, depth)
     elif isinstance(scores, dict) and depth < MOST_DEPTH:
         for key, value in scores.items():
-            yield from flatten(value, f"{name} · {key}" if name else str(key), depth + 1)
+            called = str(key).replace("_", " ")
+            yield from flatten(value, f"{name} · {called}" if name else called, depth + 1)
     elif isinstance(scores, bool | str):
         yield name, str(scores)[:200]
+    elif isinstance(scores, list) and len(scores) == 2 and all(isinstance(end, float) for end in scores):
+        yield name, f"{scores[0]:.3f} to {scores[1]:.3f}"
     elif isinstance(scores, int | float):
         yield name, f"{scores:,}" if isinstance(scores, int) else f"{scores:.3f}"
 
