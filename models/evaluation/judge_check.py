@@ -1,9 +1,10 @@
 """Is a judge fit to judge? `python -m models.evaluation judge check --model JUDGE --url … --out build/judge.jsonl`.
 
 It is asked who is speaking, with four to choose from (`models.evaluation.lineup`). With `--data` the question is
-PersonaEval's own (arXiv 2508.10014): `Literary.csv`, `Drama.csv` or `Expertise.csv`, with columns `prompt`, `option1` to
-`option4` (`option5` in the last) and `gt`, whose prompts ask for the probability of each. People are right nine times in ten there, the best model that its authors tried seven times. Ends
-with status 0 for a judge that is fit, 3 for one that isn't.
+PersonaEval's own (arXiv 2508.10014): `Literary.csv`, `Drama.csv` or `Expertise.csv`, with columns `prompt`, `option1`
+to `option4` (in the last `option5`, too) and `gt`, whose prompts ask for the probability of each. People are right nine
+times in ten there, the best model that its authors tried seven times. Ends with status 0 for a judge that is fit, 3 for
+one that isn't.
 """
 
 import argparse

@@ -1,9 +1,10 @@
 """RPEval, which needs no judge: `python -m models.evaluation rpeval eval_data.jsonl --url … --model … --out …`.
 
-The file is RPEval's own (arXiv 2505.13157), `data/eval_data.jsonl`: rows `{id, type, context, checks: [{args}]}`. Emotions and decisions
-are answered under a JSON schema and compared; a reply in character must have none of the row's giveaway words. The
-score is the mean of the three classes' accuracies, as RPEval has it, although one class is a fortieth of the rows;
-beside each stands what no effort at all would get. An answer that is no choice counts as wrong there; here it is lost.
+The file is RPEval's own (arXiv 2505.13157), `data/eval_data.jsonl`: rows `{id, type, context, checks: [{args}]}`.
+Emotions and decisions are answered under a JSON schema and compared; a reply in character must have none of the row's
+giveaway words. The score is the mean of the three classes' accuracies, as RPEval has it, although one class is a
+fortieth of the rows; beside each stands what no effort at all would get. An answer that is no choice is wrong there,
+and lost here.
 """
 
 import argparse
