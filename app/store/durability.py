@@ -21,8 +21,9 @@ logger = logging.getLogger(__name__)
 
 Durability = Literal["everysec", "always", "replicated"]
 
-# For two disks, after the write is done.
-WAIT_MS = 5000
+# For two disks, after the write is done. A copy that is asked tells how far its file was just before, and is next heard
+# of after a second: asked again, it has written that, too.
+FIRST_WAIT_MS, WAIT_MS = 5, 5000
 
 
 class DurabilityError(RuntimeError):
@@ -46,11 +47,34 @@ class DurableScript:
             # On one connection: what is waited for are the writes of that one.
             pipeline = self._redis.pipeline(transaction=False)
             await self._script(keys=keys, args=args, client=pipeline)
-            pipeline.execute_command("WAITAOF", 1, 1, WAIT_MS)
-            outcome, (here, replicas) = await pipeline.execute()
-        if not (here and replicas):
-            raise UnavailableError("this is written, but not yet to two disks", code="not_durable")
+            _wait_for_disks(pipeline)
+            outcome, *_, disks = await pipeline.execute()
+        _check_disks(*disks)
         return outcome
+
+    async def confirm(self, key: str, kept_s: int) -> None:
+        """Raise UnavailableError while what was written before isn't as safe as the level says.
+
+        That is known of a write that comes after it: `key` is kept for so long from now on.
+        """
+        if self._level != "replicated":
+            return
+        async with redis_errors():
+            pipeline = self._redis.pipeline(transaction=False)
+            pipeline.expire(key, kept_s)
+            _wait_for_disks(pipeline)
+            *_, disks = await pipeline.execute()
+        _check_disks(*disks)
+
+
+def _wait_for_disks(pipeline: Replies) -> None:
+    for wait_ms in (FIRST_WAIT_MS, WAIT_MS):
+        pipeline.execute_command("WAITAOF", 1, 1, wait_ms)
+
+
+def _check_disks(here: int, replicas: int) -> None:
+    if not (here and replicas):
+        raise UnavailableError("this is written, but not yet to two disks", code="not_durable")
 
 
 async def check_durability(redis: Redis, level: Durability) -> None:
