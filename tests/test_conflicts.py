@@ -223,3 +223,13 @@ async def test_place_is_lost_by_who_does_not_come_back(sessions: SessionStore, r
     await sessions.line_up(session.id, "theirs", "stay")
     with pytest.raises(SessionBusyError):
         await sessions.acquire(session.id, "whoever's")
+
+
+@pytest.mark.parametrize("on_conflict", ["enqueue", "interrupt"])
+async def test_lease_that_outlives_its_owner_is_waited_for(live: Live, redis: Redis, on_conflict: str) -> None:
+    session = await open_session(live)
+    # As a server leaves it that dies in mid-turn.
+    await redis.set(f"oc:{{{session.rpartition('/')[2]}}}:lease", "turn_dead", px=200)
+    assert_error(await say(live, session, "Hello?", "reject"), 409, code="session_busy")
+    assert (await say(live, session, "Hello?", on_conflict)).json()["version"] == 2
+    assert await contents(live, session) == ["Hello?", WORDS]
