@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from models.engine import BACKGROUND, TURN, SamplingParams
 from models import vllm_engine
+from models.engine import BACKGROUND, TURN, SamplingParams
 from models.renderer import Renderer
 from models.vllm_engine import EngineOptions, VllmEngine
 

@@ -8,12 +8,10 @@ is somebody's in that of theirs, `oc:{user:<digest>}:sessions`.
 
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields, replace
-from functools import lru_cache
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
-import anyio.to_thread
 import orjson
 from redis.asyncio import Redis
 
@@ -21,43 +19,25 @@ from app.errors import ConflictError, SessionBusyError
 from app.sessions.receipts import KEPT_S, DoneBefore, Receipt, current_operation
 from app.sessions.session import Cut, Message, Session, new_id
 from app.sessions.terms import OnConflict
-from app.store.cast import dump_cast, dump_playbill, load_cast, load_playbill
 from app.store.connection import Replies, redis_errors
 from app.store.durability import Durability, DurableScript
 from app.store.idempotency import erase_records, record_key
 from app.store.keys import session_key, unknown_session
-from app.store.packing import pack, unpack
+from app.store.known import Known, KnownMessages
 from app.store.scripts import load_script
-from characters.card import CharacterCard
-from characters.lorebook import Lorebook, parse_lorebook
-from models.renderer import Role, Turn
-from models.scene import Note, UserPersona
+from app.store.session_fields import (
+    SHOWN,
+    Fields,
+    dump_cut,
+    dump_message,
+    dump_moved,
+    dump_session,
+    load_messages,
+    load_shown,
+    read_session,
+)
 
 ALL = "oc:sessions"
-# Fields of a session that are stored as they are.
-_SETTINGS = (
-    "lorebook_ids",
-    "persona_id",
-    "greeting",
-    "follows",
-    "character_version",
-    "revision",
-    "checkpoints",
-    "seed",
-    "turn_order",
-    "memory",
-    "as_of",
-)
-# What a list shows of a session, and what it needs not be told of it.
-_SHOWN = (b"version", b"character_id", b"user", b"user_id", b"created", b"updated", b"settings", b"playbill")
-_NOTHING = {
-    b"card": b'{"data":{"name":"nobody"}}',
-    b"fingerprint": b"",
-    b"head": b"",
-    b"tip": b"",
-    b"window": b"",
-    b"extra": b"",
-}
 # Everything that a session has, but for its receipts and streams.
 _PARTS = (
     *("meta", "operations", "turns", "messages", "tokens", "lease", "waiter", "cancel"),
@@ -65,9 +45,6 @@ _PARTS = (
 )
 # A place behind a turn is lost by who doesn't ask for it so long.
 _PLACE_MS = 2000
-# Larger ones are read beside the event loop.
-_LARGE = 1 << 16
-_MESSAGE_FIELDS = tuple(field.name for field in fields(Message) if field.name != "token_ids")
 
 
 class SessionStore:
@@ -76,6 +53,7 @@ class SessionStore:
     def __init__(self, redis: Redis, lease_s: float, durability: Durability = "everysec") -> None:
         self._redis: Replies = redis
         self._lease_ms = int(lease_s * 1000)
+        self._known = KnownMessages()
         self._read = redis.register_script(load_script("read_session"))
         self._acquire = redis.register_script(load_script("acquire"))
         self._commit = DurableScript(redis, "commit", durability)
@@ -119,9 +97,23 @@ class SessionStore:
 
     async def get(self, session_id: str) -> Session:
         """The session as it is now, whoever is at it."""
+        known = self._known.find(session_id)
+        keys = [session_key(session_id, part) for part in ("meta", "messages", "tokens")]
         async with redis_errors():
-            parts = await self._read(keys=[session_key(session_id, part) for part in ("meta", "messages", "tokens")])
-        return await _read(session_id, *map(_pairs, parts))
+            parts = await self._read(keys=keys, args=[known.commit])
+        return await self._put_together(session_id, known, *map(_pairs, parts))
+
+    async def _put_together(
+        self, session_id: str, known: Known, meta: Fields, messages: Fields | None = None, tokens: Fields | None = None
+    ) -> Session:
+        """The session of these parts: those without messages that are `known`."""
+        if not meta:
+            self._known.forget(session_id)
+            raise unknown_session(session_id)
+        if messages is not None and tokens is not None:
+            known = Known(meta[b"commit"], load_messages(messages, tokens))
+        self._known.keep(session_id, known)
+        return await read_session(session_id, meta, known.messages)
 
     async def acquire(self, session_id: str, lease: str) -> Session:
         """Take the session for one turn and read it. Raises SessionBusyError while another has it, or is next."""
@@ -135,9 +127,11 @@ class SessionStore:
         The place is one's, and for `_PLACE_MS`: `stay` in it, or somebody else takes it. `interrupt` takes it from who
         has it. Raises SessionBusyError where there is none, or no longer.
         """
+        known = self._known.find(session_id)
         keys = [session_key(session_id, part) for part in ("meta", "messages", "tokens", "lease", "waiter")]
         async with redis_errors():
-            outcome, *parts = await self._acquire(keys=keys, args=[lease, self._lease_ms, way, _PLACE_MS])
+            args = [lease, self._lease_ms, way, _PLACE_MS, known.commit]
+            outcome, *parts = await self._acquire(keys=keys, args=args)
         if outcome == b"waiting":
             holder: bytes = parts[0]
             return holder.decode()
@@ -145,7 +139,7 @@ class SessionStore:
             raise SessionBusyError(f"the session {session_id!r} is answering already: wait for that turn, or cancel it")
         if outcome == b"missing":
             raise unknown_session(session_id)
-        return await _read(session_id, *map(_pairs, parts))
+        return await self._put_together(session_id, known, *map(_pairs, parts))
 
     async def commit(
         self,
@@ -168,17 +162,17 @@ class SessionStore:
         changed = session.add(added, tip=tip, window=window, undo=undo)
         keys = [session_key(session.id, part) for part in ("meta", "messages", "tokens", "lease")]
         whole = not session.version or session.renewed != "nothing"
-        meta = [item for pair in (_meta(changed) if whole else _moved(changed)).items() for item in pair]
-        written = changed.messages.values() if session.renewed == "ids" else added
-        records = [item for message in written for item in _record(message)]
+        meta = [item for pair in (dump_session(changed) if whole else dump_moved(changed)).items() for item in pair]
+        written = changed.messages if session.renewed == "ids" else [message.id for message in added]
+        records = [item for message_id in written for item in dump_message(changed.messages[message_id])]
         if receipt:
             keys += [session_key(session.id, "operations"), _receipt_key(session.id, receipt.operation)]
             records += [receipt.operation, orjson.dumps(receipt), str(KEPT_S * 1000)]
-        expected = session.version or "new"
+        expected, name = session.version or "new", lease or new_id("commit")
         async with redis_errors():
             outcome = await self._commit(
                 keys=keys,
-                args=[expected, lease or new_id("commit"), repr(session.created), len(meta) // 2, *meta, *records],
+                args=[expected, name, repr(session.created), len(meta) // 2, *meta, *records],
             )
         if outcome == b"missing":
             raise unknown_session(session.id)
@@ -186,22 +180,24 @@ class SessionStore:
             raise ConflictError(f"there is a session {session.id!r} already", code="id_taken")
         if outcome == b"conflict":
             raise ConflictError(f"the session {session.id!r} has moved on since version {session.version}")
+        self._known.keep(session.id, Known(name.encode(), changed.messages))
         return changed
 
     async def plan(self, session: Session, planned: Cut) -> bool:
         """Keep the cut that was planned for the next turn; False where that has begun, or the session is gone."""
         keys = [session_key(session.id, part) for part in ("meta", "lease")]
         async with redis_errors():
-            outcome = await self._plan(keys=keys, args=[session.version, repr(session.created), _dump_cut(planned)])
+            outcome = await self._plan(keys=keys, args=[session.version, repr(session.created), dump_cut(planned)])
         return bool(outcome == b"ok")
 
     async def check_undone(self, session_id: str, operation: str | None) -> None:
-        """Raise DoneBefore when the session has a receipt of the operation."""
+        """Raise DoneBefore when the session has a receipt of the operation, and what it did is safe."""
         if operation is None:
             return
         async with redis_errors():
             raw = await self._redis.get(_receipt_key(session_id, operation))
         if raw is not None:
+            await self._commit.confirm(_receipt_key(session_id, operation), KEPT_S)
             raise DoneBefore(Receipt(**orjson.loads(raw)))
 
     async def release(self, session_id: str, lease: str) -> None:
@@ -229,6 +225,7 @@ class SessionStore:
 
         One that isn't that user's, where one is named, is as if it weren't there.
         """
+        self._known.forget(session_id)
         keys = [session_key(session_id, part) for part in _PARTS]
         async with redis_errors():
             prefixes = [_receipt_key(session_id, ""), session_key(session_id, "turn:")]
@@ -250,11 +247,11 @@ class SessionStore:
             ids = await self._redis.zrevrange(_indexes(user_id)[-1], offset, offset + limit)
             pipeline = self._redis.pipeline(transaction=False)
             for session_id in ids[:limit]:
-                pipeline.hmget(session_key(session_id.decode(), "meta"), _SHOWN)
+                pipeline.hmget(session_key(session_id.decode(), "meta"), SHOWN)
             rows = await pipeline.execute()
-        metas = [{name: value for name, value in zip(_SHOWN, row, strict=True) if value is not None} for row in rows]
+        metas = [{name: value for name, value in zip(SHOWN, row, strict=True) if value is not None} for row in rows]
         shown = [
-            _load_shown(session_id.decode(), meta).to_wire()
+            load_shown(session_id.decode(), meta).to_wire()
             for session_id, meta in zip(ids, metas, strict=False)
             if meta and user_id in (None, meta.get(b"user_id", b"").decode())
         ]
@@ -275,137 +272,6 @@ def _receipt_key(session_id: str, operation: str) -> str:
     return session_key(session_id, f"receipt:{operation}")
 
 
-def _meta(session: Session) -> dict[str, str | bytes]:
-    return {
-        "id": session.id,
-        "character_id": session.character_id,
-        "card": orjson.dumps(session.card.model_dump(exclude_unset=True)),
-        "user": orjson.dumps(asdict(session.user)),
-        "fingerprint": session.fingerprint,
-        "head": pack([token for turn in session.head for token in turn.token_ids]),
-        "head_turns": orjson.dumps([[turn.role, len(turn.token_ids)] for turn in session.head]),
-        "extra": session.extra,
-        "books": orjson.dumps([[name, book.model_dump(exclude_unset=True)] for name, book in session.books]),
-        "cast": dump_cast(session.cast),
-        "playbill": dump_playbill(session.cast, session.card.data.scenario),
-        "user_id": session.user_id or "",
-        "brought": orjson.dumps(session.brought),
-        "settings": orjson.dumps({name: getattr(session, name) for name in _SETTINGS} | {"note": asdict(session.note)}),
-        "created": repr(session.created),
-        **_moved(session),
-    }
-
-
-def _moved(session: Session) -> dict[str, str | bytes]:
-    """What every commit changes."""
-    return {
-        "version": str(session.version),
-        "tip": session.tip or "",
-        "window": session.window or "",
-        "undo": orjson.dumps(session.undo),
-        "cut": _dump_cut(session.cut),
-        "planned": _dump_cut(session.planned),
-        "updated": repr(session.updated),
-    }
-
-
-def _record(message: Message) -> tuple[str, bytes, bytes]:
-    # Not `asdict`, which copies every id of the reply one by one.
-    fields = {name: getattr(message, name) for name in _MESSAGE_FIELDS}
-    return message.id, orjson.dumps(fields), pack(message.token_ids)
-
-
 def _pairs(flat: Sequence[bytes]) -> dict[bytes, bytes]:
     """A hash as scripts return it."""
     return dict(zip(flat[::2], flat[1::2], strict=True))
-
-
-async def _read(
-    session_id: str, meta: Mapping[bytes, bytes], messages: Mapping[bytes, bytes], tokens: Mapping[bytes, bytes]
-) -> Session:
-    # What is read here is at hand when the session is put together.
-    if len(meta.get(b"books", b"")) > _LARGE:
-        await anyio.to_thread.run_sync(_load_books, meta[b"books"])
-    if len(meta.get(b"cast", b"")) > _LARGE:
-        await anyio.to_thread.run_sync(load_cast, meta[b"cast"])
-    return _load(session_id, meta, messages, tokens)
-
-
-def _load(
-    session_id: str, meta: Mapping[bytes, bytes], messages: Mapping[bytes, bytes], tokens: Mapping[bytes, bytes]
-) -> Session:
-    if not meta:
-        raise unknown_session(session_id)
-    return Session(
-        id=session_id,
-        version=int(meta[b"version"]),
-        character_id=meta[b"character_id"].decode(),
-        card=_load_card(meta[b"card"]),
-        user=UserPersona(**orjson.loads(meta[b"user"])),
-        fingerprint=meta[b"fingerprint"].decode(),
-        head=_load_head(unpack(meta[b"head"]), meta.get(b"head_turns")),
-        tip=meta[b"tip"].decode() or None,
-        window=meta[b"window"].decode() or None,
-        undo=tuple(orjson.loads(meta.get(b"undo", b"[]"))),
-        cut=_load_cut(meta.get(b"cut", b"")),
-        planned=_load_cut(meta.get(b"planned", b"")),
-        extra=meta[b"extra"].decode(),
-        books=_load_books(meta.get(b"books", b"[]")),
-        cast=load_cast(meta.get(b"cast", b"")),
-        user_id=meta.get(b"user_id", b"").decode() or None,
-        brought=orjson.loads(meta.get(b"brought", b"{}")),
-        **_load_settings(meta.get(b"settings", b"{}")),
-        created=float(meta[b"created"]),
-        updated=float(meta[b"updated"]),
-        messages={key.decode(): _load_message(raw, tokens[key]) for key, raw in messages.items()},
-    )
-
-
-def _load_shown(session_id: str, meta: Mapping[bytes, bytes]) -> Session:
-    """What a list shows of a session, of whose cast it needs the names alone."""
-    return replace(_load(session_id, {**_NOTHING, **meta}, {}, {}), **load_playbill(meta.get(b"playbill", b"")))
-
-
-def _load_message(raw: bytes, token_ids: bytes) -> Message:
-    told = orjson.loads(raw)
-    return Message(**{**told, "seen_by": tuple(told.get("seen_by", ()))}, token_ids=unpack(token_ids))
-
-
-def _load_head(token_ids: list[int], turns: bytes | None) -> list[Turn]:
-    """The head's turns out of their ids in a row; sessions of version 0.1.0 have a single one, of the system's."""
-    lengths: list[tuple[Role, int]] = orjson.loads(turns) if turns else [("system", len(token_ids))]
-    head, start = [], 0
-    for role, length in lengths:
-        head.append(Turn(role, token_ids[start : start + length]))
-        start += length
-    return head
-
-
-def _dump_cut(cut: Cut | None) -> bytes:
-    return orjson.dumps([cut.window, cut.recap]) if cut else b""
-
-
-def _load_cut(raw: bytes) -> Cut | None:
-    return Cut(*orjson.loads(raw)) if raw else None
-
-
-def _load_settings(raw: bytes) -> dict[str, Any]:
-    """Fields of a session; those of version 0.1.0 have none."""
-    settings: dict[str, Any] = orjson.loads(raw)
-    return {
-        **settings,
-        "lorebook_ids": tuple(settings.get("lorebook_ids", ())),
-        "note": Note(**settings.get("note", {})),
-    }
-
-
-@lru_cache(maxsize=64)
-def _load_books(raw: bytes) -> Sequence[tuple[str, Lorebook]]:
-    """Immutable, and the same for every turn of a session."""
-    return tuple((name, parse_lorebook(book)[0]) for name, book in orjson.loads(raw))
-
-
-@lru_cache(maxsize=1024)
-def _load_card(raw: bytes) -> CharacterCard:
-    """Cards are immutable, and the same few come with every turn."""
-    return CharacterCard.model_validate(orjson.loads(raw))
