@@ -76,8 +76,8 @@ class Settings(BaseSettings):
     """How many memories come back on a turn, in at most `memory_tokens` and 1/32 of the context."""
     memory_tokens: int = Field(160, ge=0)
     memory_meaning: float = Field(1.0, ge=0)
-    memory_mood: float = Field(0.1, ge=0)
-    memory_recency: float = Field(0.1, ge=0)
+    memory_mood: float = Field(0.02, ge=0)
+    memory_recency: float = Field(0.02, ge=0)
     """What counts how much for what comes back; recency is halved every `memory_half_life_days`."""
     memory_half_life_days: float = Field(7.0, gt=0)
     memory_least: float = Field(0.15, ge=0, le=1)

@@ -74,7 +74,7 @@ class Shipped:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of a question: at which place its fact was found, whether in the prompt, and before what it once was."""
+    """What came of a question: the place of its fact, whether it was told, and whether before what it once was."""
 
     question: str
     place: int | None

@@ -9,8 +9,18 @@ from models.memory.extraction import Note, is_grounded, parse_extract
 from models.memory.keywords import Keywords, words_of
 from models.memory.mood import EMOTIONS, NEUTRAL, mood_name, named_mood, read_moods
 from models.memory.outline import outline
-from models.memory.passages import MOST_PASSAGES, PASSAGE_CHARACTERS, Said, passages, split
-from models.memory.ranking import Weights, best, blend, rank
+from models.memory.passages import (
+    MOST_PASSAGES,
+    MOST_SENTENCES,
+    PASSAGE_CHARACTERS,
+    Said,
+    asked,
+    aspects,
+    passages,
+    split,
+    tells_of_self,
+)
+from models.memory.ranking import Weights, best, blend, build_aspects, rank
 
 
 def scores(*values: float) -> np.ndarray:
@@ -49,6 +59,20 @@ def test_nothing_said_is_nothing_remembered(text: str) -> None:
     assert passages([Said("1", "Sam", text)]) == []
 
 
+def test_memory_is_looked_for_by_each_sentence_that_tells_something() -> None:
+    text = "Sam: I moved. My cat is called Miso! Do you like cats? / Lyra: *smiles* A fine name. Why Miso?"
+    assert aspects(text) == [text, "I moved.", "My cat is called Miso!", "*smiles* A fine name."]
+
+
+@pytest.mark.parametrize("text", ["It rains.", "Sam: What is it?", "x" * 2000, "", ": ", " / / "])
+def test_memory_of_no_sentences_is_looked_for_as_a_whole(text: str) -> None:
+    assert aspects(text) == [text]
+
+
+def test_memory_of_many_sentences_is_looked_for_by_the_first_of_them() -> None:
+    assert len(aspects(" ".join(f"Number {number}." for number in range(600)))) == 1 + MOST_SENTENCES
+
+
 # Words
 
 
@@ -82,10 +106,38 @@ def test_words_are_found_in_scripts_without_spaces() -> None:
 def test_meaning_comes_before_mood_and_recency() -> None:
     joy = named_mood("joy")
     moods = np.array([NEUTRAL, joy, NEUTRAL])
-    found = rank(scores(0.8, 0.5, 0.5), joy, moods, scores(9e9, 9e9, 0), Weights())
+    found = rank(scores(0.55, 0.5, 0.5), joy, moods, scores(9e9, 9e9, 0), Weights())
     assert found.argmax() == 0
-    assert found[1] == pytest.approx(0.5 + 0.1)
-    assert found[2] == pytest.approx(0.5 + 0.1)
+    assert found[1] == pytest.approx(0.5 + 0.02)
+    assert found[2] == pytest.approx(0.5 + 0.02)
+
+
+def test_own_dog_comes_before_that_of_others() -> None:
+    texts = [
+        "Sam: A colleague has a dog.",
+        "Sam: We have a dog. / Lyra: How nice.",
+        "Sam: Do I have a dog?",
+        "Sam: Hm.",
+    ]
+    own = np.array([tells_of_self(text) for text in texts])
+    assert own.tolist() == [False, True, False, False]
+    alike, neutral = scores(0.55, 0.5, 0.5, 0), np.zeros((4, 8), np.float32)
+    assert rank(alike, NEUTRAL, neutral, scores(0, 0, 0, 0), Weights(), own=own).argmax() == 1
+    assert rank(alike, NEUTRAL, neutral, scores(0, 0, 0, 0), Weights()).argmax() == 0
+
+
+@pytest.mark.parametrize(
+    ("said", "looked_up"),
+    [
+        ("I'm back. What is my cat called? It was packed.", "What is my cat called?"),
+        ("Do you remember my tattoo? What is it of?", "Do you remember my tattoo? What is it of?"),
+        ("Guess what? My cat had kittens.", "Guess what? My cat had kittens."),
+        ("My cat had kittens.", "My cat had kittens."),
+        ("", ""),
+    ],
+)
+def test_who_asks_among_other_talk_looks_up_the_question(said: str, looked_up: str) -> None:
+    assert asked(said) == looked_up
 
 
 def test_what_means_something_else_never_comes_back() -> None:
@@ -109,10 +161,18 @@ def test_ten_alike_do_not_hide_the_one_that_is_not() -> None:
     assert [next(found), next(found)] == [0, 10]
 
 
+def test_memory_is_as_like_a_question_as_its_text_and_its_likest_sentence_are() -> None:
+    known = build_aspects([np.array([[0, 1], [1, 0], [0, 1]]), np.array([[np.nan, np.nan]]), np.array([[0.6, 0.8]])])
+    found = known.likeness(scores(1, 0))
+    assert found[[0, 2]].tolist() == [0.5, pytest.approx(0.6)]
+    assert np.isnan(found[1])
+    assert known.texts[[0, 2]].tolist() == [[0, 1], [pytest.approx(0.6), pytest.approx(0.8)]]
+
+
 def test_memory_without_a_vector_is_found_by_its_words() -> None:
     meaning = blend(scores(np.nan, 0.5), scores(0.4, 0.0))
     assert meaning[0] == pytest.approx(0.4)
-    assert meaning[1] == pytest.approx(0.45)
+    assert meaning[1] == pytest.approx(0.5)
     vectors = np.array([[np.nan, np.nan], [1, 0]], np.float32)
     assert list(best(meaning, vectors, words("a", "b"))) == [1, 0]
 

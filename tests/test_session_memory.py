@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from redis.asyncio import Redis
 
+from app.store.memories import Memories
 from models.engine import EngineError
 from models.renderer import Renderer
 from models.sections import RECAP
@@ -95,6 +96,27 @@ async def test_remembering_twice_is_remembering_once(live: Live, past: str) -> N
     assert len(await memories(live, past)) == count
 
 
+async def test_what_was_remembered_is_ready_before_the_next_turn(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = await open_chat(live)
+    await say(live, path, FACT)
+    await rest(live)
+    session = await live.app.state.turns.sessions.get(path.rpartition("/")[2])
+    memory = memory_of(live)
+    await memory.remember(session, session.branch())
+    assert await memories(live, path)
+    known: list[bool] = []
+    read = memory.store.read
+
+    async def watched(session_id: str, before: Memories = Memories()) -> Memories:
+        now = await read(session_id, before)
+        known.append(now is before)
+        return now
+
+    monkeypatch.setattr(memory.store, "read", watched)
+    await say(live, path, "Go on.")
+    assert known[0]
+
+
 async def test_memory_that_was_deleted_does_not_come_back(live: Live, past: str) -> None:
     (found,) = [memory for memory in await memories(live, past) if FACT in memory["text"]]
     (await live.client.delete(f"{past}/memories/{found['id']}")).raise_for_status()
@@ -135,6 +157,14 @@ async def test_memory_can_be_switched_off_later(live: Live, past: str) -> None:
     await live.client.patch(past, json={"memory": "off"})
     assert await told(live, past) == ""
     assert await memories(live, past) != []
+
+
+async def test_of_what_has_changed_the_last_word_is_how_it_is_now(live: Live) -> None:
+    path = await open_chat(live)
+    for at, text in ((2e8, "Sister Ottilie lives in Oslo now."), (1e8, "Sister Ottilie lives in Bergen.")):
+        (await live.client.post(f"{path}/memories", json={"text": text, "at": at})).raise_for_status()
+    block = await told(live, path, "Where does my sister Ottilie live?")
+    assert 0 < block.index("Bergen") < block.index("Oslo")
 
 
 # What a character must not know

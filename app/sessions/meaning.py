@@ -11,6 +11,7 @@ from app.sessions.recollection import Question
 from app.store.memories import MemoryRecord, NewMemory
 from models.embedding import Embedder, EmbeddingError, Vectors, normalized
 from models.memory.mood import ANCHORS, NEUTRAL, Moods, read_moods
+from models.memory.passages import aspects
 
 logger = logging.getLogger(__name__)
 
@@ -34,16 +35,19 @@ class Meaning:
 
     async def read(self, records: Sequence[MemoryRecord], marks: Sequence[str] = ()) -> list[NewMemory]:
         """The memories with vectors and moods, as far as there are any, each under its mark."""
-        vectors, moods = await self._embed([record.text for record in records])
-        model = "" if vectors is None else self.model
-        return [
-            NewMemory(
-                replace(record, embedder=model, moods=moods[index].tolist() if moods[index].any() else ()),
-                None if vectors is None else vectors[index],
-                marks[index] if marks else "",
-            )
-            for index, record in enumerate(records)
-        ]
+        texts = [aspects(record.text) for record in records]
+        vectors, moods = await self._embed([text for parts in texts for text in parts])
+        marked = marks or [""] * len(records)
+        if vectors is None:
+            unread = (replace(record, embedder="", aspects=1, moods=()) for record in records)
+            return [NewMemory(record, None, mark) for record, mark in zip(unread, marked, strict=True)]
+        new, start = [], 0
+        for record, parts, mark in zip(records, texts, marked, strict=True):
+            felt = moods[start].tolist() if moods[start].any() else ()
+            read = replace(record, embedder=self.model, aspects=len(parts), moods=felt)
+            new.append(NewMemory(read, vectors[start : start + len(parts)], mark))
+            start += len(parts)
+        return new
 
     async def check_vector(self, numbers: Sequence[float], param: str) -> Vectors:
         """The vector at length one. Raises InvalidRequestError for one that can't be compared with the model's."""

@@ -8,9 +8,11 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import anyio.to_thread
@@ -27,15 +29,16 @@ from app.store.memories import Memories, MemoryRecord, MemoryStore, NewMemory
 from models.embedding import Embedder, Vectors
 from models.memory.extraction import Kind
 from models.memory.outline import CountTokens
+from models.memory.passages import FEW_WORDS, asked
 from models.memory.ranking import Weights
 
 logger = logging.getLogger(__name__)
 
 # Of a context: what recalled memories may take in each turn, and what is told of messages that left the prompt.
 RECALL_SHARE, RECAP_SHARE = 1 / 32, 1 / 16
-# Of what the user says, how much is looked up; and how short it is where the reply before is looked up, too.
-MOST_ASKED, FEW_WORDS = 1000, 4
-# Memories that are held ready, of all sessions together: at 384 numbers each, 75 MB.
+# Of what the user says, how much is looked up.
+MOST_ASKED = 1000
+# Vectors of memories that are held ready, of all sessions together: at 384 numbers each, 75 MB.
 MOST_READY = 50_000
 # How close in meaning a memory must be for somebody who searches.
 LEAST_FOUND = 0.02
@@ -81,14 +84,17 @@ class Memory:
             return ""
         try:
             known = (await self._recollection(session.id)).memories
-            return await self._remembering.remember(session, leaving, known)
+            recap = await self._remembering.remember(session, leaving, known)
+            await self._make_ready(session.id)
+            return recap
         except NotFoundError:  # deleted meanwhile
             return ""
 
     async def recall(
         self, session: Session, history: Sequence[Message], room_tokens: int, whispered: Collection[str] = ()
     ) -> tuple[str, ...]:
-        """The memories, as lines of a prompt, that the last message of `history` brings back, in `room_tokens`.
+        """The memories, as lines of a prompt, that the last message of `history` brings back, in `room_tokens`: the
+        oldest first, so that of what has changed the last word is how it is now.
 
         `whispered` are the ids of those messages for a few that stand in the prompt.
         """
@@ -111,7 +117,8 @@ class Memory:
         ask = partial(recollection.ask, question, usable, self._recall.weights, most=self._recall.most, now=now)
         found = await anyio.to_thread.run_sync(ask)
         moment = datetime.fromtimestamp(now).astimezone()
-        return self._fit([tell(record, moment) for record, _ in found], min(self._recall.tokens, room_tokens))
+        lines = [(record.at, tell(record, moment)) for record, _ in found]
+        return self._fit(lines, min(self._recall.tokens, room_tokens))
 
     async def search(
         self, session_id: str, text: str, *, most: int, kind: Kind | None = None
@@ -121,7 +128,7 @@ class Memory:
         Raises NotFoundError.
         """
         recollection = await self._recollection(session_id)
-        question = await self.meaning.question(text)
+        question = await self.meaning.question(asked(text))
         weights = replace(self._recall.weights, least_meaning=LEAST_FOUND)
         ask = partial(recollection.ask, question, recollection.all_of(kind), weights, most=most)
         return await anyio.to_thread.run_sync(ask)
@@ -131,7 +138,7 @@ class Memory:
         return (await self._recollection(session_id)).memories.records
 
     async def add(self, session_id: str, records: Sequence[MemoryRecord], vectors: Sequence[Vectors | None]) -> None:
-        """Store memories that somebody wrote, with their vectors where they bring some (of `Meaning.check_vector`).
+        """Store memories that somebody wrote, with their vector where they bring one (of `Meaning.check_vector`).
 
         Raises NotFoundError, and ConflictError when there are too many.
         """
@@ -159,7 +166,7 @@ class Memory:
             return changed
         [new] = await self.meaning.read([changed])
         read = replace(new.record, moods=()) if "mood" in changes else new.record
-        await self.store.replace(session_id, before, read, new.vector)
+        await self.store.replace(session_id, before, read, new.vectors)
         return read
 
     async def close(self) -> None:
@@ -168,6 +175,12 @@ class Memory:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _make_ready(self, session_id: str) -> None:
+        """Read what was written, and have it ready to be asked: the next turn waits for neither."""
+        with suppress(UnavailableError):
+            recollection = await self._recollection(session_id)
+            await anyio.to_thread.run_sync(recollection.make_ready)
 
     async def _recollection(self, session_id: str) -> Recollection:
         """The session's memories as they are now, made ready once for as long as nothing is written."""
@@ -202,28 +215,30 @@ class Memory:
     async def _keep(self, session: Session, before: Sequence[Message], known: Memories) -> None:
         try:
             await self._remembering.keep(session, before, known)
+            await self._make_ready(session.id)
         except Exception as error:  # whatever it is, no turn depends on it
             logger.warning("session %s has not remembered what left its prompt", session.id, exc_info=error)
 
-    def _fit(self, lines: Sequence[str], room_tokens: int) -> tuple[str, ...]:
-        told: list[str] = []
-        for line in lines:
+    def _fit(self, lines: Sequence[tuple[float, str]], room_tokens: int) -> tuple[str, ...]:
+        """As many of the first lines as fit, by their times."""
+        told: list[tuple[float, str]] = []
+        for at, line in lines:
             tokens = self._count_tokens(line) + 1
             if tokens <= room_tokens:
                 room_tokens -= tokens
-                told.append(line)
-        return tuple(told)
+                told.append((at, line))
+        return tuple(line for _, line in sorted(told, key=itemgetter(0)))
 
 
 def _weight(ready: Recollection) -> int:
-    """What a session counts for: its memories, and one for itself where it has none."""
-    return len(ready.memories.records) + 1
+    """What a session counts for: its memories' vectors, and one for itself where it has none."""
+    return sum(record.aspects for record in ready.memories.records) + 1
 
 
 def _asked(history: Sequence[Message]) -> str:
     """What the last message looks up: itself, and where it says little the one before it."""
     said = [message.content for message in history if message.role != "system"]
-    text = said[-1][-MOST_ASKED:] if said else ""
+    text = asked(said[-1])[-MOST_ASKED:] if said else ""
     if len(text.split()) < FEW_WORDS and len(said) > 1:
         return f"{said[-2][-MOST_ASKED:]} {text}"
     return text

@@ -18,7 +18,8 @@ from models.embedding import Vectors
 from models.memory.extraction import Kind
 from models.memory.keywords import Keywords, words_of
 from models.memory.mood import NEUTRAL, Moods, named_mood
-from models.memory.ranking import LOOKED_AT, Weights, best, blend, rank
+from models.memory.passages import is_own, tells_of_self
+from models.memory.ranking import LOOKED_AT, Aspects, Weights, best, blend, build_aspects, rank
 
 # Moments that a date can say, in seconds: some days after the year 1 to some before the year 10000.
 EARLIEST, LATEST = -62_135_000_000.0, 253_402_000_000.0
@@ -36,12 +37,21 @@ class Question:
 
 
 class Recollection:
-    """The memories that `embedder` (a model's name, or "") and words find. Slow to ask for the first time."""
+    """The memories that `embedder` (a model's name, or "") and words find. Slow to ask unless it was made ready."""
 
     def __init__(self, memories: Memories, embedder: str) -> None:
         self.memories = memories
         self._embedder = embedder
-        self._vectors: dict[int, Vectors | None] = {}
+        self._vectors: dict[int, Aspects | None] = {}
+
+    def make_ready(self) -> None:
+        """Compute what every question needs."""
+        _ = self._keywords, self._words, self._own, self._times, self._moods
+        packed = self.memories.vectors
+        mine = (record for record in self.memories.records if record.embedder == self._embedder)
+        width = next((packed[record.id].size // record.aspects for record in mine if record.id in packed), 0)
+        if width:
+            self._read_vectors(width)
 
     def ask(
         self, question: Question, usable: Mask, weights: Weights, *, most: int, now: float | None = None
@@ -50,12 +60,14 @@ class Recollection:
         if not usable.any():
             return []
         vectors = None if question.vector is None else self._read_vectors(len(question.vector))
-        likeness = None if vectors is None or question.vector is None else vectors @ question.vector
+        likeness = None if vectors is None or question.vector is None else vectors.likeness(question.vector)
         meaning = blend(likeness, self._keywords.scores(question.text))
         ages = (time.time() if now is None else now) - self._times
-        scores = rank(meaning, question.mood, self._moods, ages.astype(np.float32), weights)
+        own = self._own if is_own(question.text) else None
+        scores = rank(meaning, question.mood, self._moods, ages.astype(np.float32), weights, own=own)
         scores = np.where(usable, scores, np.float32(-np.inf))
-        found = islice(best(scores, vectors, self._words, looked_at=max(most, LOOKED_AT)), most)
+        texts = None if vectors is None else vectors.texts
+        found = islice(best(scores, texts, self._words, looked_at=max(most, LOOKED_AT)), most)
         return [(self.memories.records[index], float(scores[index])) for index in found]
 
     def all_of(self, kind: Kind | None = None) -> Mask:
@@ -87,6 +99,13 @@ class Recollection:
         return [frozenset(words_of(record.text)) for record in self.memories.records]
 
     @cached_property
+    def _own(self) -> Mask:
+        """What somebody told of themself, and what was noted of it."""
+        records = self.memories.records
+        own = (record.kind != "said" or tells_of_self(record.text) for record in records)
+        return np.fromiter(own, np.bool_, len(records))
+
+    @cached_property
     def _times(self) -> NDArray[np.float64]:
         return np.array([record.at for record in self.memories.records], np.float64)
 
@@ -95,17 +114,21 @@ class Recollection:
         moods = [_mood(record) for record in self.memories.records]
         return np.array(moods, np.float32).reshape(len(moods), len(NEUTRAL))
 
-    def _read_vectors(self, width: int) -> Vectors | None:
-        """A row for each memory, of nan for those that have no vector of this model: one of `width` numbers."""
+    def _read_vectors(self, width: int) -> Aspects | None:
+        """The vectors of `width` numbers, of nan for a memory that has none of this model; None where no memory has."""
         if width not in self._vectors:
-            known = self.memories.vectors
-            mine = (record.id if record.embedder == self._embedder else "" for record in self.memories.records)
-            rows = [row if (row := known.get(name)) is not None and len(row) == width else None for name in mine]
-            nothing = np.full(width, np.nan, np.float32)
-            found = any(row is not None for row in rows)
-            vectors = np.array([nothing if row is None else row for row in rows], np.float32) if found else None
-            self._vectors = {width: vectors}
+            found = [self._vectors_of(record, width) for record in self.memories.records]
+            nothing = np.full((1, width), np.nan, np.float32)
+            known = any(rows is not None for rows in found)
+            aspects = build_aspects([nothing if rows is None else rows for rows in found]) if known else None
+            self._vectors = {width: aspects}
         return self._vectors[width]
+
+    def _vectors_of(self, record: MemoryRecord, width: int) -> Vectors | None:
+        packed = self.memories.vectors.get(record.id) if record.embedder == self._embedder else None
+        if packed is None or packed.size != record.aspects * width:
+            return None
+        return packed.reshape(record.aspects, width)
 
 
 def stands(message: Message, place: int, start: int, whispered: Collection[str]) -> bool:
@@ -141,7 +164,8 @@ def _limit(session: Session, history: Sequence[Message]) -> _Limit | None:
         return None
     if isinstance(session.as_of, float | int):
         return _Limit(session.as_of)
-    place = next((index for index, message in enumerate(history) if message.id == session.as_of), None)
+    root = session.root(session.as_of)
+    place = next((index for index, message in enumerate(history) if message.root == root), None)
     message = session.messages.get(session.as_of)
     # A message that is gone is no reason to tell what it hid.
     return _Limit(message.created if message else 0.0, place)

@@ -97,17 +97,18 @@ class Remembering:
         if not stale or not self._meaning.model:
             return
         for new in await self._meaning.read(stale):
-            if new.vector is not None:
-                await self._put_vector(session_id, new)
+            if new.vectors is not None:
+                await self._put_vectors(session_id, new)
 
-    async def _put_vector(self, session_id: str, new: NewMemory) -> None:
+    async def _put_vectors(self, session_id: str, new: NewMemory) -> None:
         try:
             record, before = await self._store.get(session_id, new.record.id)
         except NotFoundError:  # deleted meanwhile
             return
         if record.text == new.record.text:
-            fresh = replace(record, embedder=new.record.embedder, moods=new.record.moods)
-            await self._store.replace(session_id, before, fresh, new.vector)
+            read = new.record
+            fresh = replace(record, embedder=read.embedder, aspects=read.aspects, moods=read.moods)
+            await self._store.replace(session_id, before, fresh, new.vectors)
 
 
 def overflow(known: Memories, count: int) -> list[str]:

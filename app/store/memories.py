@@ -36,7 +36,8 @@ class MemoryRecord:
     """One memory. `at` is when it happened; `mood` one emotion, or None where `moods` says it in eight numbers.
 
     `sources` are digests of the messages that it comes from: it is known where those were said, and everywhere without
-    any. `message_ids` are the first messages that said it. `embedder` names the model of its vector.
+    any. `message_ids` are the first messages that said it. `embedder` names the model of its vectors, of which it has
+    `aspects`: one of its text, then some of its sentences.
     """
 
     id: str
@@ -49,6 +50,7 @@ class MemoryRecord:
     sources: Sequence[str] = ()
     message_ids: Sequence[str] = ()
     embedder: str = ""
+    aspects: int = 1
     created: float = field(default_factory=time.time)
 
     def dumps(self) -> bytes:
@@ -61,16 +63,19 @@ class MemoryRecord:
 
 @dataclass(frozen=True, slots=True)
 class NewMemory:
-    """A memory to write with its vector; those of one `mark` are written once, and with "" always."""
+    """A memory to write with its vectors, a row each; those of one `mark` are written once, and with "" always."""
 
     record: MemoryRecord
-    vector: Vectors | None = None
+    vectors: Vectors | None = None
     mark: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Memories:
-    """All memories of a session, oldest first, as of `revision`; `vectors` by their ids, `marks` with what they say."""
+    """All memories of a session, oldest first, as of `revision`; `marks` with what they say.
+
+    `vectors` are by the memories' ids, those of one memory one after another.
+    """
 
     revision: str = UNKNOWN
     records: Sequence[MemoryRecord] = ()
@@ -129,7 +134,7 @@ class MemoryStore:
                 new.mark,
                 new.record.id,
                 new.record.dumps(),
-                b"" if new.vector is None else new.vector.tobytes(),
+                b"" if new.vectors is None else new.vectors.tobytes(),
             )
         ]
         since = "" if created is None else repr(created)
@@ -142,12 +147,12 @@ class MemoryStore:
             told = f"a session has at most {MOST_MEMORIES} memories: delete some"
             raise ConflictError(told, code="too_many_memories")
 
-    async def replace(self, session_id: str, before: bytes, record: MemoryRecord, vector: Vectors | None) -> None:
-        """Put `record` in its place, with another vector. Raises ConflictError when it isn't what it was `before`."""
-        await self._put(session_id, record.id, before, record.dumps(), b"" if vector is None else vector.tobytes())
+    async def replace(self, session_id: str, before: bytes, record: MemoryRecord, vectors: Vectors | None) -> None:
+        """Put `record` in its place, with other vectors. Raises ConflictError when it isn't what it was `before`."""
+        await self._put(session_id, record.id, before, record.dumps(), b"" if vectors is None else vectors.tobytes())
 
     async def amend(self, session_id: str, before: bytes, record: MemoryRecord) -> None:
-        """The same, its vector as it was."""
+        """The same, its vectors as they were."""
         await self._put(session_id, record.id, before, record.dumps(), b"=")
 
     async def delete(self, session_id: str, memory_id: str) -> None:

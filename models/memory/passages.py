@@ -10,6 +10,15 @@ from characters.profile import one_line
 PASSAGE_CHARACTERS = 320
 # More of a single message isn't remembered word for word.
 MOST_PASSAGES = 12
+# Of a memory, how many of its sentences are looked for one by one, the first ones.
+MOST_SENTENCES = 7
+# Between the messages of an exchange, and before each of them.
+_NEXT = " / "
+_SPEAKER = re.compile(r"\A[^:]{1,60}: ")
+_FIRST_PERSON = re.compile(r"\b(?:i|me|my|mine|myself|we|us|our|ours|ourselves)\b", re.IGNORECASE)
+# What has fewer words can't be understood without what was said around it.
+FEW_WORDS = 4
+_QUESTION = ("?", "？", '?"', "?*")
 _SENTENCE_END = re.compile(r"(?<=[.!?…。！？])[\"'”’»*]*\s+|(?<=[。！？])")
 
 
@@ -25,10 +34,32 @@ class Said:
 def passages(exchange: Sequence[Said]) -> list[str]:
     """An exchange as texts that each name who speaks: one where it is short, else each message in pieces."""
     pieces = [[f"{said.speaker}: {piece}" for piece in split(said.text)] for said in exchange]
-    whole = " / ".join(piece for parts in pieces for piece in parts)
+    whole = _NEXT.join(piece for parts in pieces for piece in parts)
     if len(whole) <= PASSAGE_CHARACTERS:
         return [whole] if whole else []
     return [piece for parts in pieces for piece in parts]
+
+
+def aspects(memory: str) -> list[str]:
+    """A memory's text, and each of its sentences by itself, without who says it and without what only asks."""
+    telling = dict.fromkeys(sentence for part in memory.split(_NEXT) for sentence in _telling(part))
+    return [memory, *islice((sentence for sentence in telling if sentence != memory), MOST_SENTENCES)]
+
+
+def is_own(text: str) -> bool:
+    """Whether a text is of the one who says it: in English; in other languages none is."""
+    return _FIRST_PERSON.search(text) is not None
+
+
+def tells_of_self(memory: str) -> bool:
+    """Whether who speaks first in a memory tells something of their own."""
+    return any(map(is_own, _telling(memory.partition(_NEXT)[0])))
+
+
+def asked(text: str) -> str:
+    """What a message looks up: its questions, without what is said around them; all of it where it asks little."""
+    questions = " ".join(part for part in _SENTENCE_END.split(text) if part and part.rstrip().endswith(_QUESTION))
+    return questions if len(questions.split()) >= FEW_WORDS else text
 
 
 def split(text: str) -> list[str]:
@@ -43,6 +74,12 @@ def split(text: str) -> list[str]:
         else:
             pieces += _wrapped(sentence)
     return list(islice(pieces, MOST_PASSAGES))
+
+
+def _telling(said: str) -> list[str]:
+    """The sentences of what somebody said that don't only ask."""
+    sentences = (sentence.strip() for sentence in _SENTENCE_END.split(_SPEAKER.sub("", said, count=1)))
+    return [one for one in sentences if not one.endswith(_QUESTION) and any(map(str.isalnum, one))]
 
 
 def _wrapped(sentence: str) -> list[str]:

@@ -15,11 +15,14 @@ from models.memory.mood import Moods
 
 Scores = NDArray[np.float32]
 
-# Of meaning, where there are vectors, what words have beside them: they find names.
-WORDS_SHARE = 0.1
+# Of what vectors leave open, what words can add: they find names.
+WORDS_SHARE = 0.3
+# What a memory has ahead in which somebody tells of themself, when they ask for something of their own: the dogs of
+# others must not hide one's own.
+OWN = 0.1
 # What a memory loses for being like one that is told already: ten people who fear nothing must not hide the one who
 # fears lifts (maximal marginal relevance, Carbonell and Goldstein 1998).
-VARIETY = 0.5
+VARIETY = 0.35
 # Memories closer than this say the same.
 SAME = 0.95
 LOOKED_AT = 64
@@ -30,25 +33,62 @@ class Weights:
     """What counts how much. `least_meaning` is what a memory must have of it to come back at all."""
 
     meaning: float = 1.0
-    mood: float = 0.1
-    recency: float = 0.1
+    mood: float = 0.02
+    recency: float = 0.02
     half_life_s: float = 7 * 86400.0
     least_meaning: float = 0.15
+
+
+@dataclass(frozen=True, slots=True)
+class Aspects:
+    """The vectors of memories, a row each: those of a memory from its start on, first that of its whole text."""
+
+    rows: Vectors
+    starts: NDArray[np.intp]
+
+    @property
+    def texts(self) -> Vectors:
+        """A row for each memory."""
+        return self.rows[self.starts]
+
+    def likeness(self, question: Vectors) -> Scores:
+        """How like a question each memory is; nan for one without vectors."""
+        found = self.rows @ question
+        likeness: Scores = (found[self.starts] + np.maximum.reduceat(found, self.starts)) / 2
+        return likeness
+
+
+def build_aspects(vectors: Sequence[Vectors]) -> Aspects:
+    """The rows of memories, of which each has at least one."""
+    ends = np.cumsum([len(rows) for rows in vectors])
+    return Aspects(np.concatenate(vectors).astype(np.float32), np.concatenate([[0], ends[:-1]]).astype(np.intp))
 
 
 def blend(likeness: Scores | None, words: Scores) -> Scores:
     """Meaning from 0 to 1: of vectors' `likeness` and of words; of words alone where there is no vector (nan)."""
     if likeness is None:
         return words
-    both = (1 - WORDS_SHARE) * np.maximum(likeness, 0) + WORDS_SHARE * words
+    both = 1 - (1 - np.maximum(likeness, 0)) * (1 - WORDS_SHARE * words)
     meaning: Scores = np.where(np.isnan(likeness), words, both).astype(np.float32)
     return meaning
 
 
-def rank(meaning: Scores, mood: Moods, moods: Moods, ages_s: Scores, weights: Weights) -> Scores:
-    """A score for each memory; minus infinity for those that mean something else. A mood of zeros counts for none."""
+def rank(
+    meaning: Scores,
+    mood: Moods,
+    moods: Moods,
+    ages_s: Scores,
+    weights: Weights,
+    *,
+    own: NDArray[np.bool_] | None = None,
+) -> Scores:
+    """A score for each memory; minus infinity for those that mean something else. A mood of zeros counts for none.
+
+    `own` are those that answer to who asks for something of their own; None where nobody does.
+    """
     recency = np.exp2(-np.maximum(ages_s, 0) / weights.half_life_s)
-    scores = weights.meaning * meaning + weights.mood * (moods @ mood) + weights.recency * recency
+    nearer = meaning if own is None else meaning + OWN * own
+    scores = weights.meaning * nearer + weights.mood * (moods @ mood) + weights.recency * recency
     ranked: Scores = np.where(meaning >= weights.least_meaning, scores, -np.inf).astype(np.float32)
     return ranked
 
