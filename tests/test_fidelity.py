@@ -138,7 +138,10 @@ def test_an_interval_is_honest_about_few_trials() -> None:
 def test_a_gain_is_measured_in_pairs() -> None:
     gain, (low, high) = compare_pairs([(False, True)] * 10 + [(True, True)] * 90)
     assert (gain, low > 0, high < 0.2) == (0.1, True, True)
-    assert compare_pairs([(True, True)] * 5) == (0.0, (0.0, 0.0))
+    gain, (low, high) = compare_pairs([(True, True)] * 72)
+    assert gain == 0.0
+    assert -0.05 < low < -0.01 < 0.01 < high < 0.05
+    assert compare_pairs([]) == (0.0, (-1.0, 1.0))
     trials = [Trial("field", [False, True], [True, True], 1), Trial("talk", [True, True], [False, False], 0)]
     scores = score_trials(trials)
     assert (scores["card"]["gain"], scores["card"]["possible"]["share"], scores["voice"]["gain"]) == (1.0, 1.0, 0.0)

@@ -62,11 +62,15 @@ def score_trials(trials: Sequence[Trial]) -> dict[str, Any]:
 
 
 def compare_pairs(pairs: Sequence[tuple[bool, bool]]) -> tuple[float, tuple[float, float]]:
-    """How many more of the second ones are true, with the 95 % interval of paired shares."""
-    if not pairs:
-        return 0.0, (-1.0, 1.0)
+    """How many more of the second ones are true, with a 95 % interval of the difference.
+
+    It is Bonett and Price's of paired shares: a pair more of each kind, so that few pairs that never differ don't pass
+    for certainty.
+    """
     won = sum(second and not first for first, second in pairs)
     lost = sum(first and not second for first, second in pairs)
-    gain = (won - lost) / len(pairs)
-    reach = Z * sqrt(max(0.0, won + lost - (won - lost) ** 2 / len(pairs))) / len(pairs)
-    return gain, (gain - reach, gain + reach)
+    gain = (won - lost) / len(pairs) if pairs else 0.0
+    more, less = (won + 1) / (len(pairs) + 2), (lost + 1) / (len(pairs) + 2)
+    middle = more - less
+    reach = Z * sqrt((more + less - middle**2) / (len(pairs) + 2))
+    return gain, (max(-1.0, middle - reach), min(1.0, middle + reach))
