@@ -1,9 +1,11 @@
 """What a session must be after anything that is done to it: a tree in plain Python, which knows no store and no ids."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Container, Sequence
+from dataclasses import dataclass, field, replace
 
 MOST_UNDONE = 50
+# Less than lies between any two messages that aren't copies.
+A_LITTLE = 1e-6
 
 
 class RefusedError(Exception):
@@ -11,17 +13,18 @@ class RefusedError(Exception):
 
 
 class UnclearError(Exception):
-    """Two copies of one message stand side by side: which of them is the newer nobody can tell."""
+    """Two copies of one message are there: which of them is the newer nobody can tell."""
 
 
 @dataclass
 class Node:
-    """A message. `age` orders siblings; copies have that of what they copy."""
+    """A message. `age` orders siblings; copies have that of what they copy, or a little more."""
 
     parent: int | None
     role: str
     content: str
-    age: int
+    age: float
+    removed: bool = False
 
     def is_like(self, other: "Node") -> bool:
         return (self.parent, self.role, self.content) == (other.parent, other.role, other.content)
@@ -37,6 +40,8 @@ class Tree:
     marks: dict[str, int] = field(default_factory=dict)
     version: int = 1
     clock: int = 0
+    memory: str = "on"
+    memories: list[str] = field(default_factory=list)
 
     def path(self, tip: int | None) -> list[int]:
         path: list[int] = []
@@ -53,6 +58,17 @@ class Tree:
 
     def reply(self, said: str, texts: Sequence[str]) -> None:
         self._answer(self._add(self.tip, "user", said), "assistant", texts)
+
+    def speak(self, texts: Sequence[str]) -> None:
+        self._answer(self.tip, "assistant", texts)
+
+    def follow(self, path: Sequence[int], lines: Sequence[tuple[str, str]], texts: Sequence[str]) -> None:
+        """A client shows the messages of `path` and then `lines`, of which the last one is the user's."""
+        shown = [*((self.nodes[number].role, self.nodes[number].content) for number in path), *lines]
+        parent, known = self._find(shown)
+        for role, content in shown[known:]:
+            parent = self._add(parent, role, content)
+        self._answer(parent, "assistant", texts)
 
     def regenerate(self, texts: Sequence[str]) -> None:
         if self.tip is None:
@@ -83,16 +99,23 @@ class Tree:
 
     def delete(self, number: int, *, following: bool) -> None:
         parent = self.nodes[number].parent
-        self._move(parent if following else self._copy(self._followers(number), parent))
+        if number not in self.path(self.tip):
+            self.nodes[number].removed = True
+            self.version += 1
+        elif following:
+            self._show(parent)
+        else:
+            self._move(self._copy(self._followers(number), parent))
 
     def select(self, number: int, *, following: bool) -> None:
-        self._move(self._leaf(number) if following else number)
+        self._show(self._leaf(number) if following else number)
 
     def take_back(self) -> None:
         if not self.undo:
             raise RefusedError
-        self.tip = self.undo.pop()
-        self.version += 1
+        tip, *undo = self.undo[-1], *self.undo[:-1]
+        self._show(tip)
+        self.undo = undo
 
     def mark(self, name: str, number: int) -> None:
         self.marks[name] = number
@@ -108,8 +131,24 @@ class Tree:
             raise RefusedError
         self.select(self.marks[name], following=False)
 
+    def switch_memory(self, way: str) -> None:
+        self.memory = way
+        self.version += 1
+
+    def bring_in(self) -> "Tree":
+        """All that was said, as another session that knows nothing else; a message has one name."""
+        places: dict[int | None, int | None] = {None: None}
+        nodes: list[Node] = []
+        for number, node in enumerate(self.nodes):
+            if node.parent in places and not self._is_hidden(number):
+                places[number] = len(nodes)
+                nodes.append(replace(node, parent=places[node.parent], removed=False))
+        names = {marked: name for name, marked in self.marks.items()}
+        marks = {name: place for marked, name in names.items() if (place := places.get(marked)) is not None}
+        return Tree(nodes, places[self.tip], marks=marks, clock=self.clock)
+
     def fork(self, number: int) -> "Tree":
-        forked = Tree(clock=self.clock)
+        forked = Tree(clock=self.clock, memory=self.memory, memories=[*self.memories])
         copies: dict[int | None, int | None] = {None: None}
         for step in self.path(number):
             for sibling in self._siblings(step):
@@ -120,14 +159,62 @@ class Tree:
         forked.marks = {name: copy for name, marked in self.marks.items() if (copy := copies.get(marked)) is not None}
         return forked
 
+    def _find(self, shown: Sequence[tuple[str, str]]) -> tuple[int | None, int]:
+        """The message with which the longest beginning ends that the tree knows, and how many lines that has."""
+        parents: set[int | None] = {None}
+        if shown[0][0] == "user":
+            # A client may leave the greeting out.
+            parents |= {root for root in self._under({None}) if self.nodes[root].role == "assistant"}
+        found: list[int] = []
+        for known, (role, content) in enumerate(shown):
+            alike = [
+                number
+                for number in self._under(parents)
+                if (self.nodes[number].role, self.nodes[number].content.strip()) == (role, content.strip())
+            ]
+            if not alike:
+                return (self._likeliest(found) if found else self._greeting(shown[0][0])), known
+            found, parents = alike, {*alike}
+        return self._likeliest(found), len(shown)
+
+    def _greeting(self, role: str) -> int | None:
+        """What stands before a first line that nobody knows: what the session was opened with."""
+        roots = self._under({None})
+        if not roots or role != "user":
+            return None
+        oldest = min(self.nodes[root].age for root in roots)
+        first, *others = [root for root in roots if self.nodes[root].age == oldest]
+        if others:
+            raise UnclearError
+        return first if self.nodes[first].role == "assistant" else None
+
+    def _likeliest(self, found: Sequence[int]) -> int:
+        """Of messages that say the same, the one on the active branch, else the newest."""
+        active = set(self.path(self.tip))
+        found = [number for number in found if number in active] or found
+        newest = max(self.nodes[number].age for number in found)
+        number, *others = [number for number in found if self.nodes[number].age == newest]
+        if others:
+            raise UnclearError
+        return number
+
+    def _under(self, parents: Container[int | None]) -> list[int]:
+        return [number for number, node in enumerate(self.nodes) if node.parent in parents]
+
     def _siblings(self, number: int) -> list[int]:
         node = self.nodes[number]
-        return [other for other, it in enumerate(self.nodes) if it.parent == node.parent and it.role == node.role]
+        beside = [other for other, it in enumerate(self.nodes) if it.parent == node.parent and it.role == node.role]
+        shown = [other for other in beside if not self._is_hidden(other)]
+        return shown if number in shown else [number]
+
+    def _is_hidden(self, number: int) -> bool:
+        """Whether it was removed from those beside it, and the active branch doesn't go through it."""
+        return self.nodes[number].removed and number not in self.path(self.tip)
 
     def _leaf(self, number: int) -> int:
         if number in (active := self.path(self.tip)):
             return active[-1]
-        while children := [child for child, node in enumerate(self.nodes) if node.parent == number]:
+        while children := [child for child in self._under({number}) if not self._is_hidden(child)]:
             newest = max(self.nodes[child].age for child in children)
             number, *others = [child for child in children if self.nodes[child].age == newest]
             if others:
@@ -141,8 +228,7 @@ class Tree:
     def _copy(self, followers: Sequence[int], parent: int | None) -> int | None:
         for follower in followers:
             node = self.nodes[follower]
-            self.nodes.append(Node(parent, node.role, node.content, node.age))
-            parent = len(self.nodes) - 1
+            parent = self._put(Node(parent, node.role, node.content, node.age))
         return parent
 
     def _answer(self, parent: int | None, role: str, texts: Sequence[str]) -> None:
@@ -151,8 +237,21 @@ class Tree:
 
     def _add(self, parent: int | None, role: str, content: str) -> int:
         self.clock += 1
-        self.nodes.append(Node(parent, role, content, self.clock))
+        return self._put(Node(parent, role, content, self.clock))
+
+    def _put(self, node: Node) -> int:
+        """Add it, as the newest of those beside it: a copy may be older than they are."""
+        beside = [self.nodes[number].age for number in self._under({node.parent})]
+        if beside and node.age <= max(beside):
+            node.age = max(beside) + A_LITTLE
+        self.nodes.append(node)
         return len(self.nodes) - 1
+
+    def _show(self, tip: int | None) -> None:
+        """Move to a branch of which nothing is removed any more."""
+        for number in self.path(tip):
+            self.nodes[number].removed = False
+        self._move(tip)
 
     def _move(self, tip: int | None) -> None:
         if tip != self.tip:
