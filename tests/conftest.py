@@ -202,8 +202,8 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
 
 @pytest.fixture
 def sessions(redis: Redis) -> SessionStore:
-    """A store in it, whose leases outlast a test."""
-    return SessionStore(redis, lease_s=30)
+    """A store in it that reads what is stored, and whose leases outlast a test."""
+    return SessionStore(redis, lease_s=30, most_known=0)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Sessions in Redis: written in one step or not at all."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,7 @@ from redis.asyncio import Redis
 from app.errors import ConflictError, NotFoundError
 from app.sessions.session import Message, Session, new_id, open_session
 from app.store.connection import connect
+from app.store.known import Known, KnownMessages
 from app.store.sessions import SessionStore
 from models.scene import UserPersona
 from tests.conversations import ODO, RENDERER, exchange, new_session, spoken
@@ -146,3 +148,45 @@ async def test_list_pages_from_the_newest(sessions: SessionStore) -> None:
             break
         cursor = following
     assert pages == [opened[:2:-1], opened[2:0:-1], opened[:1]]
+
+
+# What is known
+
+
+@pytest.mark.anyio
+async def test_messages_are_read_once_until_somebody_else_commits(redis: Redis, sessions: SessionStore) -> None:
+    here = SessionStore(redis, 30)
+    session = await here.create(new_session())
+    first = exchange(session)
+    session = await here.commit(session, first, tip=first[-1].id, window=None)
+    assert (await here.get(session.id)).messages is session.messages
+    assert (await here.acquire(session.id, "mine")).messages is session.messages
+    second = exchange(session)
+    there = await sessions.commit(await sessions.get(session.id), second, tip=second[-1].id, window=None)
+    assert await here.get(session.id) == there
+
+
+@pytest.mark.anyio
+async def test_known_messages_are_those_of_a_commit_and_not_of_a_version(redis: Redis, sessions: SessionStore) -> None:
+    here = SessionStore(redis, 30)
+    session = await sessions.create(new_session())
+    lost, kept = exchange(session, "lost"), exchange(session, "kept")
+    await here.commit(session, lost, tip=lost[-1].id, window=None)
+    # As after a crash of Redis, which loses its last second.
+    await sessions.delete(session.id)
+    again = await sessions.create(replace(session, version=0))
+    there = await sessions.commit(again, kept, tip=kept[-1].id, window=None)
+    assert there.version == 2
+    assert await here.get(session.id) == there
+
+
+def test_what_was_asked_for_longest_ago_is_let_go() -> None:
+    known = KnownMessages(most=6)
+    for name in ("a", "b", "c"):
+        known.keep(name, Known(name.encode(), {"msg": Message("msg", None, "user", name, [])}))
+    assert known.find("a").commit == b"a"
+    known.keep("d", Known(b"d"))
+    assert known.find("a") == Known()
+    assert known.find("c").commit == b"c"
+    known.keep("e", Known(b"e", dict.fromkeys("1234567", Message("msg", None, "user", "", []))))
+    assert known.find("e") == Known()

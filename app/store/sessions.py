@@ -23,7 +23,7 @@ from app.store.connection import Replies, redis_errors
 from app.store.durability import Durability, DurableScript
 from app.store.idempotency import erase_records, record_key
 from app.store.keys import session_key, unknown_session
-from app.store.known import Known, KnownMessages
+from app.store.known import MOST_KNOWN, Known, KnownMessages
 from app.store.scripts import load_script
 from app.store.session_fields import (
     SHOWN,
@@ -48,12 +48,17 @@ _PLACE_MS = 2000
 
 
 class SessionStore:
-    """All methods raise UnavailableError when Redis doesn't answer, and NotFoundError for an unknown session."""
+    """All methods raise UnavailableError when Redis doesn't answer, and NotFoundError for an unknown session.
 
-    def __init__(self, redis: Redis, lease_s: float, durability: Durability = "everysec") -> None:
+    Of the sessions that were asked for last, `most_known` messages are kept here and not read again.
+    """
+
+    def __init__(
+        self, redis: Redis, lease_s: float, durability: Durability = "everysec", *, most_known: int = MOST_KNOWN
+    ) -> None:
         self._redis: Replies = redis
         self._lease_ms = int(lease_s * 1000)
-        self._known = KnownMessages()
+        self._known = KnownMessages(most_known)
         self._read = redis.register_script(load_script("read_session"))
         self._acquire = redis.register_script(load_script("acquire"))
         self._commit = DurableScript(redis, "commit", durability)

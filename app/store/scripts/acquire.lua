@@ -1,7 +1,7 @@
--- Take a session for one turn and read all of it; else, where that is asked for, the place behind the turn that has it.
+-- Take a session for one turn and read what isn't known of it; else, where that is asked for, the place behind the turn that has it.
 -- KEYS meta, messages, tokens, lease, waiter
 -- ARGV lease, its length in ms, how (reject, enqueue, interrupt, or stay in a place that was taken before),
---      how long a place is kept in ms
+--      how long a place is kept in ms, name of the commit whose messages are known ('': none)
 if redis.call('EXISTS', KEYS[1]) == 0 then
   return {'missing'}
 end
@@ -13,7 +13,11 @@ if holder == ARGV[1] or not holder and (first or ARGV[3] == 'interrupt') then
   if waiter == ARGV[1] then
     redis.call('DEL', KEYS[5])
   end
-  return {'ok', redis.call('HGETALL', KEYS[1]), redis.call('HGETALL', KEYS[2]), redis.call('HGETALL', KEYS[3])}
+  local meta = redis.call('HGETALL', KEYS[1])
+  if ARGV[5] ~= '' and redis.call('HGET', KEYS[1], 'commit') == ARGV[5] then
+    return {'ok', meta}
+  end
+  return {'ok', meta, redis.call('HGETALL', KEYS[2]), redis.call('HGETALL', KEYS[3])}
 end
 if ARGV[3] == 'interrupt' or ARGV[3] ~= 'reject' and first then
   redis.call('SET', KEYS[5], ARGV[1], 'PX', ARGV[4])
