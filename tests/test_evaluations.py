@@ -8,7 +8,9 @@ from typing import Any
 import anyio.to_thread
 import pytest
 
+from loadtest.drift import build_command, parse_arguments
 from models.evaluation import claims, drift, interviews, judge_check, remote_recall, rpeval, traits
+from models.evaluation.__main__ import main
 from models.evaluation.episodes import build_long_episodes
 from models.evaluation.remote_recall import open_conversation
 from tests.fake_engine import Script
@@ -313,6 +315,14 @@ def test_a_short_context_keeps_the_card_and_the_last_words(tmp_path: Path) -> No
     assert last[0] == model.asked[0]["messages"][0]
     assert last[-1]["role"] == "user"
     assert len(last) < 40
+
+
+@pytest.mark.anyio
+async def test_the_benchmark_of_drift_leaves_the_history_to_the_server(live: Live, tmp_path: Path) -> None:
+    live.engine.script = Script(says=("Bah.",))
+    arguments = parse_arguments(["--conversations", "2", "--turns", "10", "--out", str(tmp_path)])
+    assert await anyio.to_thread.run_sync(main, build_command(arguments, str(live.client.base_url))) == 0
+    assert [len(row["replies"]) for row in read_rows(tmp_path / "drift.jsonl")] == [10, 10]
 
 
 @pytest.mark.anyio

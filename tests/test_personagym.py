@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from loadtest.personagym import build_command, parse_arguments
 from models.evaluation import personagym
 from models.evaluation.__main__ import COMMANDS, main
 from models.evaluation.personagym_tree import TASKS, Item
 from models.evaluation.protocol import MODES, ask_persona, name_persona
 from tests.conftest import wait_until
-from tests.fake_teacher import FakeTeacher, serve_teacher
+from tests.fake_teacher import Body, FakeTeacher, serve_teacher
 from tests.live import Live
 from tests.personagym import PERSONAS, count_calls, gym, play, read_scores, write_tree
 from tests.synthesis_runs import FORKS
@@ -401,6 +402,17 @@ def test_wrong_usage_is_told(arguments: list[str], capsys: pytest.CaptureFixture
         status = int(stopped.code or 0)
     assert status == 2
     assert "usage" in "".join(capsys.readouterr())
+
+
+def test_the_benchmark_asks_all_of_light_and_loses_nothing(tree: Path, out: Path) -> None:
+    def play_both(body: Body) -> str:
+        return play({**body, "model": "judge" if "response_format" in body else "model"})
+
+    with serve_teacher(FakeTeacher(reply=play_both)) as teacher:
+        arguments = parse_arguments(["--data", str(tree), "--out", str(out.parent), "--served-as", "model"])
+        assert main(build_command(arguments, teacher.url)) == 0
+    scores = read_scores(out.with_name("light.jsonl"))
+    assert (scores["questions"], scores["lost"], scores["judges_itself"]) == (LIGHT, {}, True)
 
 
 @pytest.mark.anyio
