@@ -2,8 +2,8 @@
 
 The chat is written, so no model talks; what leaves the prompt is remembered and recalled by the server's own code, on
 its own Redis, word for word without a model's notes. Found are the three memories that rank first; told is what fits
-into the prompt of the turn that asks; current, of what was once otherwise, is what ranks before how it was. Once with
-MiniLM, once by words alone. Exits with 1 where MiniLM finds fewer than the target.
+into the prompt of the turn that asks; current, of what was once otherwise, is what is told there as the last word. Once
+with MiniLM, once by words alone. Exits with 1 where MiniLM finds fewer than the target.
 """
 
 import argparse
@@ -74,7 +74,7 @@ class Shipped:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of a question: the place of its fact, whether it was told, and whether before what it once was."""
+    """What came of a question: the place of its fact, whether it was told, and whether as the last word."""
 
     question: str
     place: int | None
@@ -143,11 +143,10 @@ async def _ask(memory: Memory, session: Session, fact: Fact) -> Answer:
     began = perf_counter()
     lines = await memory.recall(session, [*branch, _question(fact.question, branch)], CONTEXT)
     took = perf_counter() - began
-    place = _place(fact.told, found)
-    before = _place(fact.before, found) if fact.before else None
-    current = place is not None and (before is None or place < before)
-    told = any(fact.told in line for line in lines)
-    return Answer(fact.question, place, told, current if fact.before else None, took)
+    told = _place(fact.told, lines)
+    before = _place(fact.before, lines) if fact.before else None
+    current = told is not None and (before is None or before < told)
+    return Answer(fact.question, _place(fact.told, found), told is not None, current if fact.before else None, took)
 
 
 def _place(told: str, found: Sequence[str]) -> int | None:
