@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -306,6 +307,69 @@ async def test_session_whose_replica_died_after_it_is_told_by_another(
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/personas", {"name": "Mira"}),
+        ("/personas", {"name": "Mira", "id": "mine"}),
+        ("/characters", {"name": "Odo"}),
+        ("/characters", {"name": "Odo", "id": "mine"}),
+        ("/lorebooks", {"name": "Harbour", "entries": []}),
+    ],
+)
+async def test_record_whose_replica_died_after_it_is_made_once(
+    two: tuple[Live, Live], monkeypatch: pytest.MonkeyPatch, path: str, body: dict[str, Any]
+) -> None:
+    one, other = two
+    await one.client.post(path, json=body | {"name": "Somebody else", "id": "else"})
+    await forget_result(one, monkeypatch)
+    first, again = await send(one, path, body), await send_until_answered(other, path, body)
+    assert (again.status_code, again.json()["id"], again.headers["etag"]) == (
+        first.status_code,
+        first.json()["id"],
+        first.headers["etag"],
+    )
+    assert len((await one.client.get(f"{path}?q={body['name']}")).json()[path[1:]]) == 1
+    # Another request is another record.
+    body.pop("id", None)
+    assert (await one.client.post(path, json=body)).json()["id"] != first.json()["id"]
+
+
+@pytest.mark.anyio
+async def test_version_whose_replica_died_after_it_is_restored_once(
+    two: tuple[Live, Live], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = two
+    await one.client.post("/personas", json={"name": "Mira", "id": "mira"})
+    await one.client.patch("/personas/mira", json={"name": "Mora"})
+    await forget_result(one, monkeypatch)
+    path = "/personas/mira/versions/1/restore"
+    first, again = await send(one, path), await send_until_answered(other, path, None)
+    assert again.json() == first.json()
+    assert (again.json()["version"], again.json()["name"]) == (3, "Mira")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("many", [False, True])
+async def test_memories_whose_replica_died_after_them_are_written_once(
+    two: tuple[Live, Live], monkeypatch: pytest.MonkeyPatch, many: bool
+) -> None:
+    one, other = two
+    path = f"{await open_session(one)}/memories"
+    texts = [{"text": f"Sam fears lift {number}."} for number in range(3)]
+    body = {"memories": texts} if many else texts[0]
+    await forget_result(one, monkeypatch)
+    # As many as there may be: those that are there already take no more room.
+    monkeypatch.setattr("app.store.memories.MOST_MEMORIES", 3 if many else 1)
+    first, again = await send(one, path, body), await send_until_answered(other, path, body)
+    assert (first.status_code, again.status_code) == (201, 201)
+    kept = (await one.client.get(path)).json()["memories"]
+    told = again.json()["memories"] if many else [again.json()]
+    assert sorted(kept, key=lambda memory: memory["id"]) == sorted(told, key=lambda memory: memory["id"])
+    assert len({memory["text"] for memory in kept}) == len(kept) == (3 if many else 1)
+
+
+@pytest.mark.anyio
 async def test_turn_of_an_openai_client_is_told_by_another(
     two: tuple[Live, Live], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -372,6 +436,31 @@ async def test_results_are_erased_with_their_session(live: Live, redis: Redis) -
     assert (await live.client.delete(session)).status_code == 204
     assert await redis.keys("oc:{operation:*") == []
     assert await redis.keys(f"*{opened.json()['id']}*") == []
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("named", [{"session_id": "mine"}, {"metadata": {"chat_id": "mine"}}], ids=str)
+async def test_results_of_asides_are_erased_with_the_session_that_their_body_names(
+    live: Live, redis: Redis, named: dict[str, Any]
+) -> None:
+    asked = {"model": "lyra", "messages": [{"role": "user", "content": "Hello."}], **named}
+    (await live.client.post(CHAT, json=asked)).raise_for_status()
+    (await send(live, CHAT, asked | {"store": False})).raise_for_status()
+    assert len(await redis.keys("oc:{operation:*")) == 1
+    assert (await live.client.delete("/sessions/mine")).status_code == 204
+    assert await redis.keys("oc:{operation:*") == []
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("session_id", ["}x", "{x}", "a}b{c", "x" * 129, "a b"])
+async def test_what_is_no_sessions_id_is_no_session(live: Live, session_id: str) -> None:
+    path, turn = f"/sessions/{quote(session_id)}", f"turn_{'0' * 32}"
+    assert_error(await live.client.get(path), 404, code="session_not_found")
+    assert_error(await send(live, f"{path}/messages", HELLO), 404, code="session_not_found")
+    assert_error(await live.client.delete(path), 404, code="session_not_found")
+    assert_error(await live.client.get(f"{path}/memories"), 404, code="session_not_found")
+    assert_error(await live.client.get(f"{path}/turns/{turn}/stream"), 404)
+    assert_error(await live.client.post(f"{path}/turns/{turn}/cancel"), 404)
 
 
 @pytest.mark.anyio

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from hashlib import blake2b
 
 KEPT_S = 24 * 3600
 
@@ -38,6 +39,12 @@ def part(number: int) -> Iterator[None]:
 def current_operation() -> str | None:
     """The name of the operation that is under way here; None where it has none."""
     return _current.get()
+
+
+def own_name(*parts: str) -> str | None:
+    """What the current operation may call something that it makes: the same whenever it is tried; None without one."""
+    operation = current_operation()
+    return blake2b("\0".join([operation, *parts]).encode(), digest_size=16).hexdigest() if operation else None
 
 
 @dataclass(frozen=True, slots=True)

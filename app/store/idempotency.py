@@ -18,6 +18,7 @@ from app.errors import IdempotencyBusyError, IdempotencyMismatchError
 from app.sessions.receipts import KEPT_S
 from app.sessions.session import new_id
 from app.store.connection import Replies, redis_errors
+from app.store.keys import session_key
 from app.store.scripts import load_script
 
 logger = logging.getLogger(__name__)
@@ -76,11 +77,11 @@ class Claims:
         self._held.add(claim)
         return claim
 
-    async def attach(self, claim: Claim, session_id: str) -> None:
-        """Let what the operation comes to be erased with the session, which it is about."""
-        keys = [f"oc:{{{session_id}}}:{part}" for part in ("meta", "operations")]
+    async def attach(self, name: str, session_id: str) -> None:
+        """Let what the operation of that name comes to be erased with the session, which it is about."""
+        keys = [session_key(session_id, part) for part in ("meta", "operations")]
         async with redis_errors():
-            await self._attach(keys=keys, args=[claim.name, KEPT_S * 1000])
+            await self._attach(keys=keys, args=[name, KEPT_S * 1000])
 
     async def settle(self, claim: Claim, result: Result) -> None:
         """Keep what the operation came to; nothing where its session has been erased since."""

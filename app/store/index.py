@@ -21,6 +21,7 @@ class Entry:
 
     name: str
     tags: frozenset[str]
+    revision: str
 
 
 class Index:
@@ -35,8 +36,10 @@ class Index:
         self._entries: dict[str, Entry] = {}
         self._seen = -1
 
-    def __contains__(self, record_id: str) -> bool:
-        return record_id in self._entries
+    def revision(self, record_id: str) -> str | None:
+        """Which one of its writes is the last; None where there is no such record."""
+        entry = self._entries.get(record_id)
+        return entry.revision if entry else None
 
     def page(self, after: str, limit: int, query: str, tag: str) -> tuple[list[str], str | None]:
         """A page of the ids behind the cursor, and the next cursor (None at the end).
@@ -94,4 +97,5 @@ def _apply(entries: dict[str, Entry], pairs: list[bytes | None]) -> dict[str, En
 
 def _parse_entry(value: Mapping[str, Any]) -> Entry:
     name = "\n".join(value[key] for key in ("name", "nickname") if value.get(key))
-    return Entry(name.casefold(), frozenset(tag.casefold() for tag in value["tags"]))
+    tags = frozenset(tag.casefold() for tag in value["tags"])
+    return Entry(name.casefold(), tags, value.get("revision", ""))

@@ -14,6 +14,7 @@ import orjson
 from redis.asyncio import Redis
 
 from app.errors import ConflictError, PreconditionError
+from app.sessions.receipts import current_operation, own_name
 from app.store.connection import Replies, redis_errors
 from app.store.history import History, unknown
 from app.store.index import Index
@@ -66,17 +67,22 @@ class Records(Generic[R]):
         return f"{self._prefix}:{part}"
 
     async def create(self, record: R, blobs: Mapping[str, bytes] = NO_FILES) -> R:
-        """Raises ConflictError when the id is taken."""
+        """Raises ConflictError when the id is taken: by another record than an earlier attempt at this operation's."""
+        record = self._own(record)
         if record.id == self._reserved or await self._put(record, blobs) != "ok":
             raise ConflictError(f"there is a {self._noun} {record.id!r} already", param="id", code="id_taken")
         return record
 
     async def create_unnamed(self, record: R, blobs: Mapping[str, bytes] = NO_FILES) -> R:
-        """Create under the record's id, or with `-2`, `-3`, … behind it where that is taken."""
+        """Create under the record's id, or with `-2`, `-3`, … behind it where that is taken.
+
+        A named operation makes each record once: where an earlier attempt has, that one is returned.
+        """
+        record = self._own(record)
         await self.refresh()
         for number in range(1, MOST_OF_ONE_NAME):
             record_id = record.id if number == 1 else f"{record.id}-{number}"
-            if record_id == self._reserved or record_id in self._index:
+            if record_id == self._reserved or self._index.revision(record_id) not in (None, record.revision):
                 continue
             numbered = changed(record, id=record_id)
             if await self._put(numbered, blobs) == "ok":
@@ -101,8 +107,12 @@ class Records(Generic[R]):
 
     async def restore(self, record: R, version: int) -> R:
         """Write what `record` was in `version` as its next one. Raises NotFoundError and PreconditionError."""
+        name = own_name(self._prefix, "restore", record.id)
+        if name and record.revision == name:
+            return record
         before = await self.history.read(record, version)
-        return await self._succeed(record, written(before, record.version + 1))
+        following = written(before, record.version + 1)
+        return await self._succeed(record, changed(following, revision=name) if name else following)
 
     async def rewrite(
         self,
@@ -166,6 +176,13 @@ class Records(Generic[R]):
     def digests(self, record: R) -> Iterable[str]:  # noqa: ARG002 of kinds that have files
         """Of the files that it names."""
         return ()
+
+    def _own(self, record: R) -> R:
+        """The record, at a revision by which a named operation knows that it has written just this."""
+        if current_operation() is None:
+            return record
+        said = changed(record, revision="", updated=0.0).dumps().decode()
+        return changed(record, revision=own_name(self._prefix, said))
 
     async def _succeed(self, record: R, following: R, blobs: Mapping[str, bytes] = NO_FILES) -> R:
         self._check(record, await self._put(following, blobs, record))

@@ -24,6 +24,7 @@ from app.api.chat.sse import TurnJson, completion_to_wire
 from app.api.http.body import JsonRoute
 from app.api.http.deps import CharactersDep, SettingsDep, ShelfDep, TranscriptsDep, TurnsDep
 from app.errors import InvalidRequestError, NotFoundError, quoted
+from app.sessions.receipts import current_operation
 from app.sessions.terms import OnConflict, Terms
 from app.sessions.turns import Turns
 from app.store.characters import CharacterRecord, CharacterStore
@@ -85,6 +86,9 @@ async def create_chat_completion(
         raise InvalidRequestError("`resumable` needs a session to keep the reply: name one", param="resumable")
     terms = Terms(None, body.on_conflict or "reject", request.is_disconnected, body.chooses)
     asked = Asked(character, lines, params, body.view, turns, shelf, transcripts, terms, find_user(body.user))
+    if key and (operation := current_operation()):
+        # Of an aside the session has no receipt by which its result would be found.
+        await request.app.state.claims.attach(operation, key.id)
     turn = await asked.begin(key, find_aside(lines, store=body.store, task=body.task, metadata=body.metadata))
     model = character.id if character else turns.engine.model_id
     begun = lines[-1].text if lines[-1].role == "assistant" else ""

@@ -22,6 +22,7 @@ from app.security import given_key
 from app.sessions.receipts import named
 from app.settings import Settings
 from app.store.idempotency import Claim, Claims, Result
+from app.store.keys import SESSION_ID
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +86,7 @@ class _Recorder:
 
     async def attach(self, session_id: str) -> None:
         """Have what is kept erased with the session. Raises UnavailableError."""
-        await self._claims.attach(self.claim, session_id)
+        await self._claims.attach(self.claim.name, session_id)
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -109,7 +110,9 @@ class _Recorder:
         if 200 <= self._status < 300 and not _has_failed(self._headers, body or b""):
             await self._quietly(self._claims.settle(self.claim, Result(self._status, self._headers, body)))
         else:
-            await self._quietly(self._claims.release(self.claim, untouched=400 <= self._status < 500))
+            # What has more to tell than an error has done something before it failed.
+            untouched = 400 <= self._status < 500 and (body or b"").startswith(b'{"error":')
+            await self._quietly(self._claims.release(self.claim, untouched=untouched))
 
     async def _quietly(self, ending: Coroutine[None, None, None]) -> None:
         """The client's answer doesn't depend on it: a claim runs out by itself."""
@@ -147,7 +150,7 @@ def _sessions(scope: Scope) -> list[str]:
     headers = Headers(scope=scope)
     _, _, session_id = scope["path"].partition("/sessions/")
     named = [session_id.partition("/")[0], *(headers.get(name, "") for name in _SESSIONS)]
-    return [one for one in dict.fromkeys(named) if one]
+    return [one for one in dict.fromkeys(named) if SESSION_ID.fullmatch(one)]
 
 
 def _name(scope: Scope) -> str:

@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse, Response
 from app.api.http.body import JsonRoute
 from app.api.http.deps import MemoryDep
 from app.sessions.memory import Memory
+from app.sessions.receipts import own_name
 from app.sessions.recollection import EARLIEST, LATEST
 from app.sessions.session import new_id
 from app.store.memories import MemoryRecord
@@ -55,8 +56,10 @@ class NewMemory(MemoryPatch):
     text: Text
     vector: Annotated[list[float], Field(max_length=MOST_DIMENSIONS)] | None = None
 
-    def to_record(self) -> MemoryRecord:
-        return MemoryRecord(new_id("mem"), **self.changes())
+    def to_record(self, number: int) -> MemoryRecord:
+        """The record; of a request that is sent again, memory `number` has the same id, and isn't written beside it."""
+        name = own_name("memory", str(number))
+        return MemoryRecord(f"mem_{name}" if name else new_id("mem"), **self.changes())
 
 
 # Of one memory or of an import, told apart by its keys.
@@ -132,7 +135,7 @@ async def _add(session_id: str, bodies: list[NewMemory], memory: Memory, param: 
         None if body.vector is None else await memory.meaning.check_vector(body.vector, param.format(index))
         for index, body in enumerate(bodies)
     ]
-    records = [body.to_record() for body in bodies]
+    records = [body.to_record(number) for number, body in enumerate(bodies)]
     await memory.add(session_id, records, vectors)
     return records
 

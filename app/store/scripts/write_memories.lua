@@ -11,7 +11,12 @@ for i = 7, after do
   redis.call('HDEL', KEYS[2], ARGV[i])
   redis.call('HDEL', KEYS[3], ARGV[i])
 end
-if redis.call('HLEN', KEYS[2]) + (#ARGV - after) / 4 > tonumber(ARGV[3]) then
+-- One that is there already takes no more room.
+local count = redis.call('HLEN', KEYS[2])
+for i = after + 2, #ARGV, 4 do
+  count = count + 1 - redis.call('HEXISTS', KEYS[2], ARGV[i])
+end
+if count > tonumber(ARGV[3]) then
   return 'full'
 end
 local fresh = {['']=true}
