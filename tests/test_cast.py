@@ -201,6 +201,71 @@ async def test_so_many_whispers_leave_room_for_the_last_one(live: Live) -> None:
     assert "Number 0." not in prompt(live)
 
 
+async def test_line_begins_with_what_its_speaker_says(live: Live) -> None:
+    session = await open_scene(live)
+    live.engine.script = Script(says=["Ben: Well met.", "Ann Lee: I am Ann."])
+    assert (await say(live, session, "Go on.", speaker="ann"))["message"]["content"] == "I am Ann."
+    await say(live, session, "Go on.", speaker="ben")
+    assert "Ann Lee:\nI am Ann.<|eot_id|>" in prompt(live)
+    assert "Well met" not in prompt(live)
+    assert live.engine.running == set()
+
+
+async def test_who_spoke_for_another_is_asked_again_and_the_others_are_heard(live: Live) -> None:
+    session = await open_scene(live)
+    live.engine.script = Script(says=["One.", "Ben: Two.", "Three."])
+    turn = await say(live, session, "Go on.", speaker="ann", n=2)
+    assert [message["content"] for message in turn["messages"]] == ["One.", "Three."]
+    again = live.engine.params[-1]
+    renderer = live.engine.renderer
+    first = {name: renderer.encode(f"{name}:")[0] for name in ("Ann Lee", "Ben", "Cleo", "User")}
+    assert again.n == 1
+    assert set(again.logit_bias) == {first["Ben"], first["Cleo"], first["User"]} - {first["Ann Lee"]}
+
+
+async def test_users_own_name_is_left_out_of_the_users_line(live: Live) -> None:
+    session = await open_scene(live, user={"name": "Dora"})
+    await say(live, session, "Who is there?")
+    live.engine.script = Script(says=["Dora: It is I."])
+    assert (await post(live, f"{session}/impersonate"))["message"]["content"] == "It is I."
+
+
+async def test_what_is_continued_may_begin_with_any_name(live: Live) -> None:
+    session = await open_scene(live)
+    live.engine.script = Script(says=["I know ", "Ben: a friend."])
+    await say(live, session, "Go on.", speaker="ann")
+    assert (await post(live, f"{session}/continue"))["message"]["content"] == "I know Ben: a friend."
+
+
+async def test_greeting_of_a_scene_leaves_its_variables(live: Live) -> None:
+    card = {"name": "Eve", "first_mes": "{{setvar::mood::grim}}Eve is here.", "description": "Eve is {{getvar::mood}}."}
+    (await live.client.post("/characters", json={"id": "eve", "data": card})).raise_for_status()
+    session = await open_scene(live, "eve", "ben", greeting=0)
+    await say(live, session, "Go on.", speaker="eve")
+    assert "Eve is grim." in prompt(live)
+
+
+async def test_lore_reads_each_line_as_its_speakers(live: Live) -> None:
+    keys = [("Ben: First", "The key is Ben's."), ("Dan: First", "The key is Dan's.")]
+    entries = [{"keys": [key], "content": told, "enabled": True, "insertion_order": 1} for key, told in keys]
+    card = {"name": "Dan", "character_book": {"entries": entries}}
+    (await live.client.post("/characters", json={"id": "dan", "data": card})).raise_for_status()
+    session = await open_scene(live, "ben", "dan")
+    await say(live, session, "Go on.", speaker="ben")
+    await say(live, session, "Go on.", speaker="dan")
+    assert "The key is Ben's." in prompt(live)
+    assert "The key is Dan's." not in prompt(live)
+
+
+async def test_list_shows_a_scene_without_its_cards(live: Live, redis: Redis) -> None:
+    session = await open_scene(live)
+    # What lists don't read needn't even be there.
+    await redis.hset(f"oc:{{{session.rpartition('/')[2]}}}:meta", "cast", b"no JSON")
+    [shown] = (await live.client.get("/sessions")).raise_for_status().json()["sessions"]
+    assert [one["name"] for one in shown["cast"]] == ["Ann Lee", "Ben", "Cleo"]
+    assert (shown["scene"], shown["turn_order"]) == (SCENE, "list")
+
+
 async def test_lore_of_a_member_is_told_to_it_alone(live: Live) -> None:
     book = {"entries": [{"keys": ["cellar"], "content": "The cellar floods.", "enabled": True, "insertion_order": 1}]}
     answer = await live.client.post("/characters", json={"id": "dan", "data": {"name": "Dan", "character_book": book}})
@@ -265,6 +330,28 @@ def test_list_goes_on_behind_the_last_speaker() -> None:
     assert next_in_list(cast, [line("x", "gone")]).character_id == "a"
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("アン", "ねえアンさん、どう？"),
+        ("花子", "田中花子さんは？"),
+        ("山田 花子", "花子、どう思う？"),
+        ("李明", "李明你好"),
+        ("สมชาย", "คุณสมชายคิดว่าไง"),
+        ("민수", "민수야, 어때?"),
+        ("Ann", "Annさんは？"),
+    ],
+)
+def test_name_is_found_where_no_spaces_part_words(name: str, text: str) -> None:
+    cast = [member("other", "Ben", talkativeness=1), member("meant", name, talkativeness=0)]
+    assert next_naturally(cast, [line(text)], "seed").character_id == "meant"
+
+
+def test_name_inside_a_loanword_is_no_mention() -> None:
+    cast = [member("a", "アン", talkativeness=0), member("b", "Ben", talkativeness=1)]
+    assert next_naturally(cast, [line("アンケートです。")], "seed").character_id == "b"
+
+
 async def test_director_is_asked_for_one_of_the_names(live: Live) -> None:
     session = await open_scene(live, turn_order="director", user={"name": "Dora"})
     live.engine.script = Script(says=["Cleo", "I am Cleo."])
@@ -324,7 +411,9 @@ async def test_auto_streams_one_turn_after_another(live: Live) -> None:
 
 async def test_auto_ends_with_what_keeps_the_next_turn_from_beginning(live: Live) -> None:
     session = await open_scene(live, turn_order="manual")
-    told = await post(live, f"{session}/auto", turns=2, speaker="ann")
+    answer = await live.client.post(f"{session}/auto", json={"turns": 2, "speaker": "ann"})
+    told = answer.json()
+    assert (answer.status_code, answer.headers["x-should-retry"]) == (400, "false")
     assert len(told["turns"]) == 1
     assert told["error"]["code"] == "speaker_missing"
     streamed = await live.client.post(f"{session}/auto", json={"turns": 2, "speaker": "ann", "stream": True})
@@ -342,6 +431,25 @@ async def test_auto_tells_in_a_frame_why_a_later_turn_failed_before_its_first_wo
     live.engine.go.set()
     assert_error_frames((await streamed).text.splitlines(), "engine_error")
     assert await speakers(live, session) == ["ann"]
+
+
+async def test_auto_tells_what_was_said_with_the_status_of_what_failed(live: Live) -> None:
+    session = await open_scene(live)
+    live.engine.script = Script(says=REPLIES, hold_after=1)
+    headers = {"Idempotency-Key": "among"}
+    asked = asyncio.create_task(live.client.post(f"{session}/auto", json={"turns": 3}, headers=headers))
+    await asyncio.wait_for(live.engine.held.wait(), 10)
+    live.engine.script = Script(fail_after=0, failure=EngineError("it failed"))
+    live.engine.go.set()
+    failed = await asked
+    assert (failed.status_code, failed.headers["x-should-retry"]) == (503, "false")
+    assert failed.json()["error"]["code"] == "engine_error"
+    assert [told["message"]["speaker"] for told in failed.json()["turns"]] == ["ann"]
+    # With its key it goes on where it failed.
+    live.engine.script = Script(says=REPLIES)
+    again = (await live.client.post(f"{session}/auto", json={"turns": 3}, headers=headers)).raise_for_status().json()
+    assert again["turns"][0]["message"]["id"] == failed.json()["turns"][0]["message"]["id"]
+    assert await speakers(live, session) == ["ann", "ben", "cleo"]
 
 
 async def test_auto_speaks_on_with_one_character_too(live: Live) -> None:
@@ -377,6 +485,24 @@ async def test_scene_that_follows_its_characters_changes_with_them(live: Live) -
     assert "wears red" in prompt(live)
     await say(live, pinned, "Go on.")
     assert "wears red" not in prompt(live)
+
+
+async def test_scene_that_follows_a_renamed_character_calls_it_by_its_name(live: Live) -> None:
+    session = await open_scene(live, follow=True)
+    await say(live, session, "Go on.")
+    (await live.client.put("/characters/ann", json={"data": {"name": "Anna"}})).raise_for_status()
+    await say(live, session, "Go on.")
+    assert "a scene with User and Anna, Ben and Cleo" in prompt(live)
+    assert "Anna:\nFirst reply." in prompt(live)
+    assert "Ann Lee" not in prompt(live)
+    assert "\nAnna:" in live.engine.params[-1].stop
+
+
+async def test_scene_does_not_follow_where_two_would_be_called_alike(live: Live) -> None:
+    session = await open_scene(live, follow=True)
+    (await live.client.put("/characters/ann", json={"data": {"name": "ben"}})).raise_for_status()
+    assert (await say(live, session, "Go on.", speaker="ann"))["message"]["speaker"] == "ann"
+    assert prompt(live).endswith("Ann Lee:\n")
 
 
 async def test_fork_of_a_scene_has_its_cast(live: Live) -> None:
@@ -415,6 +541,15 @@ async def test_two_of_one_name_cant_play_together(live: Live) -> None:
     (await live.client.post("/characters", json={"id": "ben2", "data": {"name": "BEN"}})).raise_for_status()
     answer = await live.client.post("/sessions", json={"character_ids": ["ben", "ben2"]})
     assert_error(answer, 400, code="cast_names_alike")
+
+
+@pytest.mark.parametrize("name", ["BEN", " ben", "Ｂｅｎ"])
+async def test_nobody_plays_one_of_the_cast(live: Live, name: str) -> None:
+    body = {"character_ids": ["ann", "ben"], "user": {"name": name}}
+    answer = await live.client.post("/sessions", json=body)
+    assert_error(answer, 400, code="cast_names_alike", param="user.name")
+    session = await open_scene(live)
+    assert_error(await live.client.patch(session, json={"user": {"name": name}}), 400, code="cast_names_alike")
 
 
 async def test_session_with_one_character_has_no_other_speaker(live: Live) -> None:

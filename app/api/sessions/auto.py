@@ -38,7 +38,11 @@ class AutoRequest(SpokenRequest):
 async def auto(
     session_id: str, request: Request, turns: TurnsDep, settings: SettingsDep, body: AutoRequest | None = None
 ) -> Response:
-    """Let characters speak on: JSON with each turn, or the frames of one after another. The body may be left out."""
+    """Let characters speak on: JSON with each turn, or the frames of one after another. The body may be left out.
+
+    Where a later turn fails, those before it are kept and told in `turns`, beside the `error` and with its status; a
+    stream has the error as its last frame.
+    """
     body = body or AutoRequest()
     params = await body.to_params(turns, temperature=settings.temperature)
     if body.resumable:
@@ -112,7 +116,7 @@ class AutoStream(AutoResponse):
 
 
 class AutoJson(AutoResponse):
-    """`{"turns": […]}`, each as a turn alone is answered; `error` says what kept a later one from beginning."""
+    """`{"turns": […]}`, each as a turn alone is answered; where a later one failed, with its `error` and status."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         told: list[dict[str, Any]] = []
@@ -137,5 +141,8 @@ class AutoJson(AutoResponse):
         if refused:
             body |= orjson.loads(refused[-1]["body"])
         elif error:
+            status = error.status
             body |= error.body()
-        await JSONResponse(body)(scope, receive, send)
+        # Whoever asks again without an Idempotency-Key has more turns, not these.
+        headers = {} if status == 200 else {"x-should-retry": "false"}
+        await JSONResponse(body, status, headers)(scope, receive, send)
