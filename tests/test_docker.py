@@ -172,7 +172,7 @@ def test_compose_images_are_pinned_and_builds_exist(compose: Yaml, stages: list[
 def test_compose_refers_to_what_it_declares(compose: Yaml) -> None:
     for service in compose["services"].values():
         for volume in service.get("volumes", ()):
-            source = volume.split(":")[0]
+            source = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", volume).split(":")[0]
             assert (DOCKER / source).exists() if source.startswith(".") else source in compose["volumes"], source
         assert set(service.get("secrets", ())) <= set(compose.get("secrets", ()))
         assert set(service.get("depends_on", ())) <= set(compose["services"])
@@ -197,6 +197,16 @@ def test_compose_configures_the_server_with_settings_it_has(compose: Yaml, stage
         assert {key.removeprefix(prefix).lower() for key in names} <= set(Settings.model_fields)
     models = [compose["services"][name]["environment"]["OPENCHARACTER_MODEL"] for name in ("app", "app-gpu")]
     assert models == [f"${{OPENCHARACTER_MODEL:-{default}}}" for default in (TINY, OPENCHARACTER_8B)]
+
+
+def test_adapters_are_read_where_their_folder_is_mounted(compose: Yaml) -> None:
+    for name in ("app", "app-gpu"):
+        service = compose["services"][name]
+        [mounted] = [volume for volume in service["volumes"] if "ADAPTERS_FOLDER" in volume]
+        folder, _, mode = mounted.partition("}:")[2].partition(":")
+        assert mode == "ro"
+        # Where no folder is named, the setting is empty, and there are none.
+        assert service["environment"]["OPENCHARACTER_ADAPTERS_DIR"] == f"${{ADAPTERS_FOLDER:+{folder}}}"
 
 
 def test_container_listens_everywhere_and_therefore_has_keys(compose: Yaml) -> None:
