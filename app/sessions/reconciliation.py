@@ -131,7 +131,9 @@ class _Spoken:
         """Where a message that comes alone stands: at the branch's end.
 
         It is there already where that is the user's, or where it is the only one that was ever answered: the client
-        wants another reply, or sends the request again.
+        wants another reply, or sends the request again. A client of whole transcripts asks for no other of its first
+        reply than so, and one of newest messages that says the same thing twice sends the very same; nobody can tell
+        them apart. Either way the reply before is kept beside the next one.
         """
         greeted = bool(self._active) and self._active[0].role == "assistant"
         opening = self._active[greeted:]
