@@ -157,8 +157,15 @@ class Engine(Protocol):
         The first `known` tokens are likely to be. Cancelled, it is aborted. Raises as `generate` does.
         """
 
-    async def score(self, prompt_token_ids: list[int], continuation_ids: Sequence[int], *, request_id: str) -> float:
-        """How likely the model as it is goes on from a prompt with just these ids: a log-probability, in nats.
+    async def score(
+        self,
+        prompt_token_ids: list[int],
+        continuation_ids: Sequence[int],
+        *,
+        request_id: str,
+        adapter: Adapter | None = None,
+    ) -> float:
+        """How likely the model, or the adapter, goes on from a prompt with just these ids: a log-probability, in nats.
 
         The prompt is read anew, whatever is cached of it. Cancelled, it is aborted. Raises as `generate` does.
         """

@@ -209,13 +209,23 @@ class VllmEngine:
     def error(self) -> Exception | None:
         return cast(Exception, self._llm.dead_error) if self._llm.errored else None
 
-    async def score(self, prompt_token_ids: list[int], continuation_ids: Sequence[int], *, request_id: str) -> float:
+    async def score(
+        self,
+        prompt_token_ids: list[int],
+        continuation_ids: Sequence[int],
+        *,
+        request_id: str,
+        adapter: Adapter | None = None,
+    ) -> float:
         if not continuation_ids:
             return 0.0
         read = [*prompt_token_ids, *continuation_ids]
         try:
             stream = self._llm.generate(
-                self._sampling.prompt(read, None), self._sampling.reading(), request_id, lora_request=self._lora(None)
+                self._sampling.prompt(read, None),
+                self._sampling.reading(),
+                request_id,
+                lora_request=self._lora(adapter),
             )
             async with aclosing(stream):
                 told = [entry async for output in stream for entry in output.prompt_logprobs or ()]

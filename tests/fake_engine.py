@@ -77,6 +77,7 @@ class FakeEngine:
         self.params: list[SamplingParams] = []
         self.replies = 0
         self.scored: list[list[int]] = []
+        self.scored_by: list[Adapter | None] = []
         self.running: set[str] = set()
         self.aborted: list[str] = []
         self._error: Exception | None = None
@@ -140,8 +141,17 @@ class FakeEngine:
             self.prefilling.remove(prompt_token_ids)
         return len(prompt_token_ids)
 
-    async def score(self, prompt_token_ids: list[int], continuation_ids: Sequence[int], *, request_id: str) -> float:
+    async def score(
+        self,
+        prompt_token_ids: list[int],
+        continuation_ids: Sequence[int],
+        *,
+        request_id: str,
+        adapter: Adapter | None = None,
+    ) -> float:
+        assert adapter is None or adapter in self.loaded
         self.scored.append(prompt_token_ids)
+        self.scored_by.append(adapter)
         self.running.add(request_id)
         try:
             if self.script.hold_scores:

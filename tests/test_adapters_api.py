@@ -66,6 +66,17 @@ def last_voice(live: Live) -> str | None:
     return adapter.name.rpartition("-")[0] if adapter else None
 
 
+async def test_candidates_are_judged_in_the_voice_that_they_were_said_in(live: Live) -> None:
+    await put(live, "lyra", "north")
+    session = await open_chat(live)
+    body: dict[str, Any] = {"fidelity": {"n": 2}}
+    await voice(live, f"{session}/messages", **body)
+    asked = {"model": "lyra", "messages": [{"role": "user", "content": "Hello."}], **body}
+    (await live.client.post("/v1/chat/completions", json=asked)).raise_for_status()
+    assert live.engine.scored_by == [live.engine.voices[-1]] * 4
+    assert last_voice(live) == "north"
+
+
 # What is there
 
 

@@ -239,7 +239,7 @@ class Turns:
             turns = [
                 Turn(lines[place].role, known.get(place) or renderer.encode(lines[place].text)) for place in places
             ]
-            chooser, room = self._choosing(Moment(scene.card, scene.user, turns), words, room)
+            chooser, room = self._choosing(Moment(scene.card, scene.user, turns, adapter), words, room)
         return RunningTurn(
             self,
             prompt.token_ids,
@@ -363,7 +363,8 @@ class Turns:
         chooser = None
         if terms.chooses:
             turns = self._turns(session, setup, setup.plan.prefill_ids)
-            chooser, params = self._choosing(Moment(setup.scene.card, session.user, turns), setup.beginning, params)
+            moment = Moment(setup.scene.card, session.user, turns, adapter)
+            chooser, params = self._choosing(moment, setup.beginning, params)
         return RunningTurn(
             self,
             prompt.token_ids,

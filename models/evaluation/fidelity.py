@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from characters.card import CardData, CharacterCard
 
-from models.engine import Engine
+from models.engine import Adapter, Engine
 from models.evaluation.apc import score_apc
 from models.evaluation.statements import build_statements
 from models.nli import Nli
@@ -39,11 +39,15 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """Who answers, and the last turns; one of the assistant's at the end is the beginning of the reply."""
+    """Who answers, and the last turns; one of the assistant's at the end is the beginning of the reply.
+
+    `adapter` is what it was written with: both likelihoods must be of the same weights, or they tell those apart.
+    """
 
     card: CharacterCard
     user: UserPersona
     turns: Sequence[Turn]
+    adapter: Adapter | None = None
 
 
 class Judge(Protocol):
@@ -68,7 +72,10 @@ class Likelihood:
         room = self._engine.max_model_len - max(map(len, said), default=0) - 1
         prompt = build_bare_prompt(self._engine.renderer, moment, room)
         alone = await asyncio.gather(
-            *(self._engine.score(prompt, ids, request_id=f"score-{uuid4().hex}") for ids in said)
+            *(
+                self._engine.score(prompt, ids, request_id=f"score-{uuid4().hex}", adapter=moment.adapter)
+                for ids in said
+            )
         )
         return [
             sum(candidate.logprobs[: len(ids)]) - likelihood
