@@ -9,7 +9,7 @@ import anyio.to_thread
 import pytest
 
 from loadtest.drift import build_command, parse_arguments
-from models.evaluation import claims, drift, interviews, judge_check, remote_recall, rpeval, traits
+from models.evaluation import chats, claims, drift, interviews, judge_check, remote_recall, rpeval, traits
 from models.evaluation.__main__ import main
 from models.evaluation.episodes import build_long_episodes
 from models.evaluation.remote_recall import open_conversation
@@ -337,3 +337,42 @@ async def test_drift_is_measured_in_sessions_and_leaves_none(live: Live, tmp_pat
     assert {params.n for params in live.engine.params} == {2}
     assert (await live.client.get("/characters")).json() == before
     assert (await live.client.get("/sessions")).json()["sessions"] == []
+
+
+# Chats
+
+
+@pytest.mark.parametrize(
+    ("reply", "finish_reason", "faults"),
+    [
+        ("Aye, aye. I am Oru.", "stop", []),
+        ("No, no, no! Never, never.", "stop", []),
+        ("I wait... and wait... and wait", "stop", []),
+        ("---------------- Well.", "stop", []),
+        ("with trumpets silver silver silver silver silver", "stop", ["loops"]),
+        ("One might speculateateateateate", "stop", ["loops"]),
+        ("I know it: I know it: I know it: I know it:", "length", ["loops", "no end"]),
+        ("<|eot_id|>", "stop", ["markup"]),
+        ("so you  said", "stop", ["said before"]),
+    ],
+)
+def test_a_newcomer_sees_what_is_wrong_whatever_was_asked(reply: str, finish_reason: str, faults: list[str]) -> None:
+    assert chats.find_faults(reply, finish_reason, ["Hello.", "So you said"]) == faults
+
+
+@pytest.mark.anyio
+async def test_a_newcomers_chats_are_there_to_read_and_leave_no_session(live: Live, tmp_path: Path) -> None:
+    live.engine.script = Script(says=("Bah.",))
+    out = tmp_path / "chats.jsonl"
+    arguments = ["--url", str(live.client.base_url), "--characters", "lyra,hasan", "--out", str(out)]
+    assert await anyio.to_thread.run_sync(chats.main, arguments) == 0
+    assert scores(out)["said before"] == {**scores(out)["said before"], "of": 32, "share": 30 / 32}
+    page = out.with_suffix(".md").read_text()
+    assert "## hasan" in page
+    assert "> What's 2+2?\n\nBah. **[said before]**" in page
+    assert (await live.client.get("/sessions")).json()["sessions"] == []
+
+
+def test_chats_need_a_server(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert chats.main(["--out", str(tmp_path / "chats.jsonl")]) == 1
+    assert "name its --url" in capsys.readouterr().err

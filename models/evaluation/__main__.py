@@ -14,6 +14,7 @@ COMMANDS = {
     "recall": ("remote_recall", "profile recall of any server: does it give what the card says"),
     "judge": ("judge_check", "`judge check`: is a judge fit to judge"),
     "drift": ("drift", "fidelity by turn over conversations of a hundred turns"),
+    "chats": ("chats", "a newcomer's chats with the library's characters, to be read; loops and the like are counted"),
     "fidelity": ("fidelity_gain", "what the best of n replies is worth, and what it costs"),
     "report": ("report", "one HTML page of all scores, beside the paper's"),
 }

@@ -57,13 +57,13 @@ class SessionPlayer:
             raise TeacherFailed(f"{type(error).__name__}: {error}") from error
 
     async def _play(self, client: httpx.AsyncClient, episode: Episode) -> list[str]:
-        character = (await _post(client, "/characters", episode.character.card.to_v2()))["id"]
+        character = (await post(client, "/characters", episode.character.card.to_v2()))["id"]
         try:
             user = {"name": episode.character.user.name, "persona": episode.character.user.persona}
-            session = (await _post(client, "/sessions", {"character_id": character, "user": user}))["id"]
+            session = (await post(client, "/sessions", {"character_id": character, "user": user}))["id"]
             try:
                 return [
-                    (await _post(client, f"/sessions/{session}/messages", {**self.body, "content": question.text}))[
+                    (await post(client, f"/sessions/{session}/messages", {**self.body, "content": question.text}))[
                         "message"
                     ]["content"]
                     for question in episode.questions
@@ -74,7 +74,8 @@ class SessionPlayer:
             await client.delete(f"/characters/{character}")
 
 
-async def _post(client: httpx.AsyncClient, path: str, body: Mapping[str, Any]) -> Any:  # whatever JSON it answers
+async def post(client: httpx.AsyncClient, path: str, body: Mapping[str, Any]) -> Any:  # whatever JSON it answers
+    """What our server answers. Raises TeacherDead where it never will, TeacherFailed and httpx's errors else."""
     answer = await client.post(path, json=body)
     if answer.status_code in NOT_FOR_US:
         raise TeacherDead(f"the server answers {answer.status_code} to {path}: {answer.text[:300]}")
