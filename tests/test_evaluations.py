@@ -367,6 +367,7 @@ async def test_a_newcomers_chats_are_there_to_read_and_leave_no_session(live: Li
     arguments = ["--url", str(live.client.base_url), "--characters", "lyra,hasan", "--out", str(out)]
     assert await anyio.to_thread.run_sync(chats.main, arguments) == 0
     assert scores(out)["said before"] == {**scores(out)["said before"], "of": 32, "share": 30 / 32}
+    assert len({params.seed for params in live.engine.params}) == 16
     page = out.with_suffix(".md").read_text()
     assert "## hasan" in page
     assert "> What's 2+2?\n\nBah. **[said before]**" in page

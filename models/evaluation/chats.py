@@ -66,6 +66,7 @@ class Newcomer:
     api_key: str | None
     timeout_s: float
     body: Mapping[str, Any]
+    seed: int
 
     async def write(self, task: Task, _: Asking) -> Row:
         headers = {"authorization": f"Bearer {self.api_key}"} if self.api_key else {}
@@ -79,8 +80,10 @@ class Newcomer:
         session = await post(client, "/sessions", {"character_id": character})
         turns: list[dict[str, Any]] = []
         try:
-            for line in lines:
-                told = await post(client, f"/sessions/{session['id']}/messages", {**self.body, "content": line})
+            # Of one seed all replies would begin alike.
+            for seed, line in enumerate(lines, self.seed):
+                body = {**self.body, "seed": seed, "content": line}
+                told = await post(client, f"/sessions/{session['id']}/messages", body)
                 reply = told["message"]["content"]
                 faults = find_faults(reply, told["message"]["finish_reason"], [turn["reply"] for turn in turns])
                 turns.append({"said": line, "reply": reply, "faults": faults})
@@ -130,11 +133,17 @@ def build_plan(options: argparse.Namespace) -> Plan:
             newcomer = number % len(NEWCOMERS)
             yield Task(f"{character}/{newcomer}", {"character": character, "newcomer": newcomer})
 
-    body = {"temperature": options.temperature, "max_tokens": REPLY_TOKENS, "seed": options.seed}
+    body = {"temperature": options.temperature, "max_tokens": REPLY_TOKENS}
     url, key = options.url.rstrip("/").removesuffix("/v1"), build_teacher_options(options).api_key
-    identity = {"characters": chosen, **body}
+    identity = {"characters": chosen, "seed": options.seed, **body}
     return Plan(
-        "chats", options.out, tasks, Newcomer(url, key, options.timeout_s, body), len(chosen), identity, asks=False
+        "chats",
+        options.out,
+        tasks,
+        Newcomer(url, key, options.timeout_s, body, options.seed),
+        len(chosen),
+        identity,
+        asks=False,
     )
 
 
