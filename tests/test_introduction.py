@@ -55,6 +55,7 @@ async def hear(speaking: Speaking, n: int = 1) -> list[str]:
     ("says", "told"),
     [
         (["Well met."], "Well met."),
+        ([" Well met."], " Well met."),
         (["Ann Lee: Well met."], "Well met."),
         (["\n Ann Lee:\n\nWell met."], "Well met."),
         (["Ann Lee: Ann Lee: Well met."], "Well met."),

@@ -55,6 +55,7 @@ class _Line:
     introduction: Introduction
     index: int
     is_silent: bool = False
+    is_named: bool = False
     has_begun: bool = False
     has_ended: bool = False
     text: str = ""
@@ -78,11 +79,14 @@ class _Line:
         return replace(chunk, index=self.index, text=self.text, token_ids=self.token_ids, logprobs=self.logprobs)
 
     def _read(self) -> str:
-        """What it says so far, its own name taken out."""
-        self.text = self.text.lstrip()
-        while self.text.startswith(self.introduction.own):
-            self.text = self.text.removeprefix(self.introduction.own).lstrip()
-        return self.text
+        """What it says so far, its own name taken out. A line without it stays as it is, or its ids would be others."""
+        said = self.text.lstrip()
+        while said.startswith(self.introduction.own):
+            said = said.removeprefix(self.introduction.own).lstrip()
+            self.is_named = True
+        if self.is_named:
+            self.text = said
+        return said
 
     def _is_sure(self, said: str) -> bool:
         names = [self.introduction.own, *self.introduction.others]
