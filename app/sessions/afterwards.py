@@ -17,7 +17,7 @@ from app.sessions.pause import Pause
 from app.sessions.session import Cut, Message, Session
 from app.sessions.voices import next_voice
 from app.sessions.warming import Warming
-from app.sessions.window import find_cut, find_start, recap_of, told_until
+from app.sessions.window import RECAP_SHARE, find_cut, find_start, recap_of, told_until
 from app.store.sessions import SessionStore
 from models.cut import plan_cut
 from models.prompt import build_prefix
@@ -31,8 +31,6 @@ logger = logging.getLogger(__name__)
 PAUSE_S = 0.1
 # Of what fits into a prompt: how much is in it before anybody thinks of a cut.
 FULL_SHARE = 0.5
-# Of the context that what is told of earlier messages may take.
-RECAP_SHARE = 1 / 16
 
 # Plans that came too late for one turn and wait for the end of the next.
 MOST_LATE = 1024

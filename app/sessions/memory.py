@@ -24,7 +24,7 @@ from app.sessions.notes import Notes
 from app.sessions.recollection import Recollection, stands, tell
 from app.sessions.remembering import Remembering
 from app.sessions.session import Message, Session
-from app.sessions.window import find_start
+from app.sessions.window import RECAP_SHARE, find_start
 from app.store.memories import Memories, MemoryRecord, MemoryStore, NewMemory
 from models.embedding import Embedder, Vectors
 from models.memory.extraction import Kind
@@ -34,8 +34,8 @@ from models.memory.ranking import Weights
 
 logger = logging.getLogger(__name__)
 
-# Of a context: what recalled memories may take in each turn, and what is told of messages that left the prompt.
-RECALL_SHARE, RECAP_SHARE = 1 / 32, 1 / 16
+# Of the context that recalled memories may take in each turn.
+RECALL_SHARE = 1 / 32
 # Of what the user says, how much is looked up.
 MOST_ASKED = 1000
 # Vectors of memories that are held ready, of all sessions together: at 384 numbers each, 75 MB.

@@ -10,6 +10,9 @@ from models.sections import build_recap
 
 Encode = Callable[[str], Sequence[int]]
 
+# Of the context that what is told of messages before the window may take.
+RECAP_SHARE = 1 / 16
+
 
 def find_start(session: Session, history: Sequence[Message]) -> int:
     """The index of the message with which the prompt of `history` begins, as far as cuts are made by now."""
