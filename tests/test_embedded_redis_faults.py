@@ -157,3 +157,16 @@ async def test_server_is_not_ready_while_redis_is_gone_and_then_goes_on(
     await until_it_answers(redis)
     assert (await live.client.get("/ready")).status_code == 200
     assert (await live.client.post(path, json={"content": "Again."})).json()["version"] == 3
+
+
+@pytest.mark.anyio
+async def test_redis_that_refuses_to_go_is_told_again(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded, "STOP_S", 0.1)
+    async with asyncio.timeout(PATIENCE_S):
+        async with embedded_redis(directory) as url, connect(url) as redis:
+            await redis.mset({f"test:{number}": "x" for number in range(100)})
+            # Half a second, in which it writes its file anew.
+            await redis.config_set("rdb-key-save-delay", 5000)
+            for way in ("no", "yes"):
+                await redis.config_set("appendonly", way)
+    assert "can't exit" in (directory / "redis.log").read_text()

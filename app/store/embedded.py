@@ -33,6 +33,7 @@ START_S = 60.0
 PAUSE_S = 5.0
 POLL_S = 0.02
 WATCH_S = 0.25
+STOP_S = 1.0
 # What the kernel's sockaddr_un holds, with room for the terminating zero.
 _SOCKET_PATH_BYTES = 100
 
@@ -158,10 +159,11 @@ class _RedisServer:
         return True
 
     async def stop(self) -> None:
-        """Stop it, with everything on disk."""
-        if self._process is not None:
+        """Stop it, with everything on disk. While it writes its file anew it refuses to go, and is told again."""
+        while self._process is not None and self._process.poll() is None:
             self._process.terminate()
-            await asyncio.to_thread(self._process.wait)
+            with suppress(subprocess.TimeoutExpired):
+                await asyncio.to_thread(self._process.wait, STOP_S)
 
 
 @contextmanager
