@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from redis import Redis
 
@@ -64,10 +65,13 @@ class Copied:
         self.start_copy()
 
     def start_copy(self, *options: str) -> None:
-        """Start the copy, and wait until it has what the other one has."""
+        """Start the copy, and wait until it has what the other one has; by itself it has that in its file, too."""
         self._start("copy", "--port", "0", "--replicaof", "127.0.0.1", str(self.port), *options)
-        with Redis.from_url(self.copy_url) as redis:
-            wait_until(lambda: redis.info("replication")["master_link_status"] == "up", "the copy is one")
+        with Redis.from_url(self.copy_url) as copy:
+            wait_until(lambda: copy.info("replication")["master_link_status"] == "up", "the copy is one")
+        if not options:
+            with Redis.from_url(self.url) as first:
+                wait_until(lambda: _waits(first), "the copy has its file")
 
     def start_alone(self) -> None:
         """Start what was the copy, as nobody's."""
@@ -91,6 +95,12 @@ class Copied:
     def stop(self) -> None:
         for name in list(self.processes):
             self.kill(name)
+
+
+def _waits(redis: Any) -> bool:
+    """Whether what is written now is in both files."""
+    redis.set("test:written", "1")
+    return bool(redis.execute_command("WAITAOF", 1, 1, 100) == [1, 1])
 
 
 def _answers(redis: Redis) -> bool:
