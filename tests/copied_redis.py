@@ -82,7 +82,7 @@ class Copied:
         folder.mkdir(exist_ok=True)
         socket = self.directory / f"{name}.sock"
         kept = ("--appendonly", "yes", "--appendfsync", "always", "--save", "")
-        command = [self.program, "--dir", folder, "--unixsocket", socket, *kept, *options]
+        command: list[str | Path] = [self.program, "--dir", folder, "--unixsocket", socket, *kept, *options]
         self.processes[name] = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         with Redis.from_url(f"unix://{socket}") as redis:
             wait_until(lambda: _answers(redis), "Redis answers")

@@ -129,7 +129,7 @@ async def test_request_that_one_has_done_is_told_by_the_other(
 ) -> None:
     session = await open_session(running)
     for first, second in ((late, right), (right, late)):
-        sent = {"json": {"content": "Hello."}, "headers": {"Idempotency-Key": f"{id(first)}"}}
+        sent: dict[str, Any] = {"json": {"content": "Hello."}, "headers": {"Idempotency-Key": f"{id(first)}"}}
         told = [await client.post(f"{session}/messages", **sent) for client in (first, second)]
         assert told[0].raise_for_status().content == told[1].content
     assert (await right.get(session)).json()["version"] == 3
@@ -139,7 +139,7 @@ async def test_request_that_one_is_at_is_not_begun_by_the_other(
     running: Live, right: httpx.AsyncClient, late: httpx.AsyncClient
 ) -> None:
     session = await open_session(running)
-    sent = {"json": {"content": "Hello."}, "headers": {"Idempotency-Key": "under-way"}}
+    sent: dict[str, Any] = {"json": {"content": "Hello."}, "headers": {"Idempotency-Key": "under-way"}}
     first = asyncio.create_task(late.post(f"{session}/messages", **sent))
     async with asyncio.timeout(PATIENCE_S):
         while not await running.app.state.redis.exists(f"oc:{{{session.rpartition('/')[2]}}}:lease"):
