@@ -10,7 +10,7 @@ from contextlib import aclosing
 
 from app.errors import UnavailableError
 from app.metrics import Metrics
-from app.sessions.turn import Choice
+from app.sessions.choice import Choice
 from models.engine import Chunk, FinishReason
 from models.evaluation.fidelity import Candidate, Judge, Moment
 from models.nli import NliError

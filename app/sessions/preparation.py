@@ -14,8 +14,9 @@ from app.sessions.cast import Member, build_ensemble, check_cast
 from app.sessions.lore import NOTHING, Lore, Told, build_chat, has_lore
 from app.sessions.memory import Memory
 from app.sessions.plans import Plan
-from app.sessions.session import Message, Session, lore_state, new_id
+from app.sessions.session import Message, Session, new_id
 from app.sessions.shelf import Shelf
+from app.sessions.state import lore_state
 from app.sessions.window import find_start
 from app.store.characters import CharacterRecord, CharacterStore
 from characters.calls import Context

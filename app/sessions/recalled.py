@@ -4,10 +4,11 @@ import time
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING
 
+from app.sessions.choice import SessionWrite
 from app.sessions.plans import Plan
 from app.sessions.receipts import Receipt
 from app.sessions.session import Session
-from app.sessions.turn import RunningTurn, SessionWrite
+from app.sessions.turn import RunningTurn
 from models.engine import Chunk, SamplingParams
 
 if TYPE_CHECKING:

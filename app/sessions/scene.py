@@ -6,7 +6,8 @@ from typing import Any
 
 from app.errors import InvalidRequestError
 from app.sessions.cast import Member, TurnOrder, build_ensemble, check_cast
-from app.sessions.session import Message, Session, build_state, new_id, open_session
+from app.sessions.session import Message, Session, new_id, open_session
+from app.sessions.state import build_state
 from characters.card import CharacterCard
 from characters.lore.timing import LoreState
 from models.renderer import Renderer

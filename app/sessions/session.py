@@ -15,9 +15,10 @@ from typing import Any, Literal, Protocol
 from app.errors import InvalidRequestError
 from app.sessions.cast import Member, TurnOrder
 from app.sessions.lore import NOTHING, Told
+from app.sessions.state import build_state, known_of, latest
 from characters.calls import Context
 from characters.card import CharacterCard
-from characters.lore.timing import LoreState, parse_state
+from characters.lore.timing import LoreState
 from characters.lorebook import Lorebook
 from models.renderer import Renderer, Turn
 from models.scene import Note, Scene, Stage, UserPersona, read_layout
@@ -307,8 +308,8 @@ class Session:
             chat=self._seed,
             now=_local(said[-1].created) if said else _local(self.created),
             idle=idle,
-            variables=dict(_latest(history, "variables")),
-            global_variables=dict(_latest(history, "global_variables")),
+            variables=dict(latest(history, "variables")),
+            global_variables=dict(latest(history, "global_variables")),
             group=self._group,
             known=self._model_known | known_of([(one.role, one.content) for one in said], self._swipes_of_last(said)),
         )
@@ -447,48 +448,6 @@ def _in_order(known: Mapping[str, Message], added: Sequence[Message]) -> list[Me
         latest[message.parent] = max(latest[message.parent], message.created)
         placed.append(message)
     return placed
-
-
-def lore_state(history: Sequence[Message]) -> LoreState:
-    """What the last reply of `history` has to tell of lore."""
-    return parse_state(_latest(history, "lore"))
-
-
-def build_state(lore: LoreState, context: Context) -> dict[str, Any] | None:
-    """What a turn has to tell the next one, for a message's `state`; None where that is nothing."""
-    told = {
-        "lore": lore.to_json() if lore != LoreState() else None,
-        "variables": dict(context.variables),
-        "global_variables": dict(context.global_variables),
-    }
-    return {name: value for name, value in told.items() if value} or None
-
-
-def _latest(history: Sequence[Message], name: str) -> Mapping[str, Any]:
-    state = next((message.state for message in reversed(history) if message.state), None)
-    latest: Mapping[str, Any] = (state or {}).get(name) or {}
-    return latest
-
-
-def known_of(said: Sequence[tuple[str, str]], swipes: tuple[int, int] | None = None) -> dict[str, str]:
-    """What SillyTavern's macros say of a chat's messages, which it counts from 0; `said` are roles and texts.
-
-    `swipes` say which of its siblings the last reply is, from 1 on, and how many they are, where that is known.
-    """
-    current, count = swipes or ("", "")
-
-    def last(*roles: str) -> str:
-        return next((text for role, text in reversed(said) if role in roles), "")
-
-    return {
-        "lastmessage": last("user", "assistant"),
-        "lastusermessage": last("user"),
-        "input": last("user"),
-        "lastcharmessage": last("assistant"),
-        "lastmessageid": str(len(said) - 1) if said else "",
-        "currentswipeid": str(current),
-        "lastswipeid": str(count),
-    }
 
 
 def _local(moment: float) -> datetime:

@@ -8,9 +8,8 @@ can leave half of it.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager, suppress
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -19,77 +18,17 @@ import anyio
 from app.errors import ApiError, EngineDownError, InvalidRequestError, TurnCancelledError, UnavailableError
 from app.sessions.afterwards import Spent
 from app.sessions.beginning import NO_WORDS, Beginning
+from app.sessions.choice import Choice, SessionWrite
 from app.sessions.introduction import Introduction
-from app.sessions.plans import Plan
 from app.sessions.receipts import Receipt
-from app.sessions.session import FinishReason, Message, Session, new_id
-from models.engine import Adapter, Chunk, EngineDeadError, EngineError, InvalidRequest, SamplingParams, TokenLogprob
+from app.sessions.session import Message, new_id
+from models.engine import Adapter, Chunk, EngineDeadError, EngineError, InvalidRequest, SamplingParams
 
 if TYPE_CHECKING:
     from app.sessions.fidelity import Chooser
     from app.sessions.turns import Turns
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class Choice:
-    """One reply as far as it has come. `token_ids` end with the stop token where there was one."""
-
-    text: list[str] = field(default_factory=list)
-    token_ids: list[int] = field(default_factory=list)
-    logprobs: list[TokenLogprob] = field(default_factory=list)
-    finish_reason: str | None = None
-
-    @property
-    def content(self) -> str:
-        return "".join(self.text)
-
-    def hear(self, chunk: Chunk) -> None:
-        """Add what it says next."""
-        self.text.append(chunk.text)
-        self.token_ids.extend(chunk.token_ids)
-        if chunk.logprobs:
-            self.logprobs.extend(chunk.logprobs)
-        if chunk.finish_reason is not None:
-            self.finish_reason = chunk.finish_reason
-
-
-@dataclass(slots=True)
-class SessionWrite:
-    """What a turn will write: what its plan adds, then a message for each choice; the first ends the branch."""
-
-    session: Session
-    turn_id: str
-    plan: Plan
-    window: str | None
-    message_ids: Sequence[str]
-    state: Mapping[str, Any] | None = None
-    operation: str | None = None
-
-    @property
-    def message_id(self) -> str:
-        return self.message_ids[0]
-
-    def is_worth_keeping(self, choice: Choice) -> bool:
-        """Whether anything came of it; a reply that is continued must have more words."""
-        return bool(choice.content) or (choice.finish_reason is not None and self.plan.trigger != "continue")
-
-    def message(self, index: int, choice: Choice, token_ids: Sequence[int]) -> Message:
-        """What choice number `index` came to; `token_ids` are those of its content."""
-        plan = self.plan
-        return Message(
-            id=self.message_ids[index],
-            parent=plan.parent,
-            role=plan.role,
-            content=plan.prefill + choice.content,
-            token_ids=[*plan.prefill_ids, *token_ids],
-            finish_reason=_stored(choice.finish_reason),
-            state=self.state,
-            speaker=plan.speaker,
-            seen_by=plan.seen_by,
-            turn_id=self.turn_id,
-        )
 
 
 class RunningTurn:
@@ -332,7 +271,3 @@ def _engine_errors() -> Iterator[None]:
         raise EngineDownError("the inference engine has died, and the server stops") from error
     except EngineError as error:
         raise UnavailableError(str(error), code="engine_error") from error
-
-
-def _stored(finish_reason: str | None) -> FinishReason:
-    return "stop" if finish_reason == "stop" else "length" if finish_reason == "length" else "interrupted"

@@ -28,6 +28,7 @@ from app.metrics import Metrics
 from app.sessions.afterwards import Afterwards
 from app.sessions.beginning import NO_WORDS, Beginning
 from app.sessions.bounds import BoundedRenderer
+from app.sessions.choice import Choice, SessionWrite
 from app.sessions.direction import Direction
 from app.sessions.fidelity import Chooser
 from app.sessions.introduction import Introduction, build_introduction
@@ -40,11 +41,12 @@ from app.sessions.recalled import RecalledTurn
 from app.sessions.receipts import DoneBefore, Receipt, current_operation
 from app.sessions.reconciliation import Aside, Shown, as_written, plan_transcript
 from app.sessions.running import Running
-from app.sessions.session import Session, build_state, known_of, new_id
+from app.sessions.session import Session, new_id
 from app.sessions.shelf import Shelf
+from app.sessions.state import build_state, known_of
 from app.sessions.terms import Terms
 from app.sessions.tree import Change, check_room
-from app.sessions.turn import Choice, RunningTurn, SessionWrite
+from app.sessions.turn import RunningTurn
 from app.sessions.voices import Voices, read_voice, turn_voice
 from app.sessions.window import cut_by, find_start, planned_cut, recap_of
 from app.store.characters import CharacterStore

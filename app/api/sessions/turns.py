@@ -16,9 +16,10 @@ from app.api.http.body import JsonRoute
 from app.api.http.deps import SettingsDep, TurnsDep
 from app.errors import InvalidRequestError
 from app.sessions.cast import MOST_CAST
+from app.sessions.choice import Choice
 from app.sessions.session import Message
 from app.sessions.terms import OnConflict, Terms
-from app.sessions.turn import Choice, RunningTurn
+from app.sessions.turn import RunningTurn
 
 router = APIRouter(prefix="/sessions", tags=["sessions"], route_class=JsonRoute)
 
