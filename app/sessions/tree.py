@@ -187,8 +187,8 @@ def fork(session: Session, message_id: str) -> Session:
 
 def _forked_cut(session: Session, roots: Mapping[str, str]) -> Cut | None:
     """The cut of a fork, which has these copies; None where it has none of the message that it is made at."""
-    root = session.root(session.cut.window) if session.cut else None
-    return replace(session.cut, window=roots[root]) if session.cut and root in roots else None
+    window = roots.get(session.root(session.cut.window)) if session.cut else None
+    return replace(session.cut, window=window) if session.cut and window else None
 
 
 def _as_of(session: Session, roots: Mapping[str, str]) -> float | str | None:

@@ -135,7 +135,7 @@ class SessionStore:
         known = self._known.find(session_id)
         keys = [session_key(session_id, part) for part in ("meta", "messages", "tokens", "lease", "waiter")]
         async with redis_errors():
-            args = [lease, self._lease_ms, way, _PLACE_MS, known.commit]
+            args: list[str | int | bytes] = [lease, self._lease_ms, way, _PLACE_MS, known.commit]
             outcome, *parts = await self._acquire(keys=keys, args=args)
         if outcome == b"waiting":
             holder: bytes = parts[0]
