@@ -22,9 +22,11 @@ class NotingLLM:
 
     def __init__(self) -> None:
         self.priorities: list[int] = []
+        self.prompts: list[list[int]] = []
 
-    async def generate(self, *_: Any, priority: int, **__: Any) -> AsyncGenerator[Any]:
+    async def generate(self, prompt: list[int], *_: Any, priority: int, **__: Any) -> AsyncGenerator[Any]:
         self.priorities.append(priority)
+        self.prompts.append(prompt)
         return
         yield
 
@@ -56,3 +58,10 @@ async def test_what_is_read_ahead_comes_after_turns(engine: VllmEngine, llm: Not
     turn, *ahead = llm.priorities
     assert turn == TURN < BACKGROUND
     assert {*ahead} == {BACKGROUND}
+
+
+async def test_prompt_is_read_ahead_in_parts_from_what_is_known_on(engine: VllmEngine, llm: NotingLLM) -> None:
+    await engine.prefill([1] * 1000, request_id="ahead")
+    await engine.prefill([1] * 1000, request_id="again", known=700)
+    await engine.prefill([1] * 1000, request_id="last", known=1000)
+    assert [len(prompt) for prompt in llm.prompts] == [256, 512, 768, 1000, 768, 1000, 1000]
