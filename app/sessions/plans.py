@@ -41,7 +41,7 @@ def plan_reply(
     to: Sequence[str] = (),
 ) -> Plan:
     """The turn that answers a message of the user's. `speaker` and `to` as of `Turns.reply`."""
-    seen_by = [find_member(session.cast, named).character_id for named in to]
+    seen_by = tuple(find_member(session.cast, named).character_id for named in to)
     said = Message(new_id("msg"), session.tip, "user", content, encode(content.strip()), seen_by=seen_by)
     return Plan([said], said.id, speaker=speaker, seen_by=seen_by)
 
