@@ -232,11 +232,12 @@ async def test_worker_gives_way() -> None:
 
 @pytest.mark.anyio
 async def test_worker_rests_between_files_while_somebody_is_answered() -> None:
-    answering = False
-    worker = Worker(most=1, answering=lambda: answering)
+    told = [False]
+    worker = Worker(most=1, answering=lambda: told[-1])
     await worker.run(os.getpid)
     times: list[float] = []
     for answering in (False, True):
+        told.append(answering)
         await worker.run(time.sleep, 0.1)
         began = time.monotonic()
         await worker.run(os.getpid)

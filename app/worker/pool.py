@@ -1,7 +1,7 @@
 """Processes beside the server's, so that no file, however large or hostile, holds up the event loop or takes it along.
 
-They are started when there is work, and run when nobody else wants the processor: whoever is chatting comes first. While
-somebody is answered they rest between files, too, or a thousand cards would be felt in each reply of the next minute.
+They are started when there is work, and run when nobody else wants the processor: whoever is chatting comes first.
+While somebody is answered they rest between files, too, or a thousand cards would be felt in each reply of a minute.
 """
 
 import os
