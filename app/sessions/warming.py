@@ -64,9 +64,7 @@ class Warming:
             return "too_long"
         try:
             adapter = await self._voices.find(voice)
-            computed = await self._engine.prefill(
-                token_ids, request_id=new_id("prewarm"), adapter=adapter, known=known
-            )
+            computed = await self._engine.prefill(token_ids, request_id=new_id("prewarm"), adapter=adapter, known=known)
         except (ApiError, EngineError, InvalidRequest) as error:
             logger.warning("a prompt wasn't read ahead of its turn: %s", error)
             return "failed"
