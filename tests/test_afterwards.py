@@ -390,8 +390,8 @@ async def is_told(live: Live, path: str, memory: Memory) -> bool:
 
 async def change(live: Live, path: str, way: str, message_id: str) -> None:
     """Edit the message, or delete it."""
-    body = {"json": {"content": "Something else."}} if way == "PATCH" else {}
-    (await live.client.request(way, f"{path}/messages/{message_id}", **body)).raise_for_status()
+    body = {"content": "Something else."} if way == "PATCH" else None
+    (await live.client.request(way, f"{path}/messages/{message_id}", json=body)).raise_for_status()
 
 
 @pytest.mark.parametrize("behind", [-3, 0, 1])
