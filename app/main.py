@@ -50,7 +50,7 @@ from models.engine import Engine
 from models.evaluation.fidelity import Entailment, Judge, Likelihood
 from models.memory.ranking import Weights
 from models.nli import open_nli
-from models.vllm_engine import open_vllm_engine
+from models.vllm_engine.opening import open_vllm_engine
 
 logger = logging.getLogger(__name__)
 

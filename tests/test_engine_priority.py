@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from models import vllm_engine
 from models.engine import BACKGROUND, TURN, SamplingParams
 from models.renderer import Renderer
-from models.vllm_engine import EngineOptions, VllmEngine
+from models.vllm_engine import engine as vllm_engine
+from models.vllm_engine.engine import VllmEngine
+from models.vllm_engine.options import EngineOptions
 
 pytestmark = pytest.mark.anyio
 
@@ -39,7 +40,7 @@ def llm() -> NotingLLM:
 @pytest.fixture
 def engine(llm: NotingLLM, renderer: Renderer, monkeypatch: pytest.MonkeyPatch) -> VllmEngine:
     # They are vLLM's own, and nothing here is held to one.
-    monkeypatch.setattr(vllm_engine, "_Grammars", lambda *_: None)
+    monkeypatch.setattr(vllm_engine, "Grammars", lambda *_: None)
     sampling: Any = SimpleNamespace(
         prompt=lambda ids, _salt: ids,
         params=lambda params: params,

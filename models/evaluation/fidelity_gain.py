@@ -115,7 +115,7 @@ async def time_turns(engine: Engine, judge: Judge | None, episodes: Sequence[Epi
 
 async def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Open engine and judge, play, read the clock, close them."""
-    from models.vllm_engine import open_vllm_engine  # starts a process of its own: only when measuring
+    from models.vllm_engine.opening import open_vllm_engine  # starts a process of its own: only when measuring
 
     engine = await open_vllm_engine(options.model, max_model_len=options.max_model_len)
     nli = await open_nli(options.nli) if options.nli else None

@@ -130,7 +130,7 @@ async def measure(
     model: str, count: int, seed: int, max_model_len: int | None, temperatures: Sequence[float]
 ) -> list[Report]:
     """Open the engine, measure at each temperature, close it."""
-    from models.vllm_engine import open_vllm_engine  # starts a process of its own: only when measuring
+    from models.vllm_engine.opening import open_vllm_engine  # starts a process of its own: only when measuring
 
     options: dict[str, Any] = (
         {} if max_model_len is None else {"max_model_len": max_model_len}

@@ -8,7 +8,7 @@ from models.renderer import RenderError
 from models.synthesis.teachers.local import LocalTeacher
 from models.synthesis.teachers.remote import RemoteTeacher
 from models.synthesis.teachers.teacher import Stop, Teacher
-from models.vllm_engine import open_vllm_engine
+from models.vllm_engine.opening import open_vllm_engine
 
 # The few schemas here are ours: that of a profile takes 3 s on a machine that has just begun.
 COMPILE_S = 300.0
