@@ -22,7 +22,9 @@ import uvloop
 from rich.table import Table
 
 from app.sessions.memory import Memory
-from app.sessions.session import Message, Session, Speaker, open_session
+from app.sessions.message import Message, Speaker
+from app.sessions.opening import open_session
+from app.sessions.session import Session
 from app.store.connection import connect
 from app.store.embedded import embedded_redis
 from app.store.memories import MemoryStore

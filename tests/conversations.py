@@ -1,6 +1,9 @@
 """Sessions as the store keeps them, for tests to write and read."""
 
-from app.sessions.session import Message, Session, new_id, open_session
+from app.sessions.ids import new_id
+from app.sessions.message import Message
+from app.sessions.opening import open_session
+from app.sessions.session import Session
 from app.store.characters import CharacterRecord
 from characters.card import CardData, CharacterCard
 from models.renderer import load_renderer

@@ -6,7 +6,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
 
 from app.sessions.chats import to_chat, with_chat
-from app.sessions.session import Session, new_id, open_session
+from app.sessions.ids import new_id
+from app.sessions.opening import open_session
+from app.sessions.session import Session
 from app.store.memories import MemoryRecord
 from characters.chats.reading import read_chat
 from characters.chats.writing import Format, write_chat

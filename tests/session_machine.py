@@ -12,8 +12,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from app.errors import ApiError, NotFoundError
 from app.sessions import tree
+from app.sessions.ids import new_id
+from app.sessions.opening import open_session
 from app.sessions.receipts import named
-from app.sessions.session import Session, new_id, open_session
+from app.sessions.session import Session
 from app.sessions.turns import Turns
 from app.store.sessions import SessionStore
 from models.engine import SamplingParams

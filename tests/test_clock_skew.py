@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.sessions.session import Message
+from app.sessions.message import Message
 from tests.conftest import Server, run_server
 from tests.conversations import new_session
 from tests.fake_engine import Script

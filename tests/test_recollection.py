@@ -10,8 +10,9 @@ import pytest
 
 from app.errors import InvalidRequestError
 from app.sessions.exchanges import exchanges, last_exchange, mark_of, source_of
+from app.sessions.message import Message
 from app.sessions.recollection import Question, Recollection, parse_as_of, tell
-from app.sessions.session import Message, Session
+from app.sessions.session import Session
 from app.store.memories import Memories, MemoryRecord
 from characters.card import CardData, CharacterCard
 from models.memory.ranking import Weights

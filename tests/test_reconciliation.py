@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.sessions.ids import new_id
+from app.sessions.message import Message
 from app.sessions.plans import Plan
 from app.sessions.reconciliation import Aside, plan_transcript
-from app.sessions.session import Cut, Message, Session, new_id
+from app.sessions.session import Cut, Session
 from app.sessions.window import find_cut
 from models.examples import Line
 from tests.conversations import new_session, spoken

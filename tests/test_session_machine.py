@@ -15,7 +15,8 @@ from hypothesis.stateful import rule, run_state_machine_as_test
 
 from app.errors import ConflictError, SessionBusyError, TurnCancelledError
 from app.sessions import tree
-from app.sessions.session import Message, new_id
+from app.sessions.ids import new_id
+from app.sessions.message import Message
 from app.sessions.terms import OnConflict, Terms
 from app.sessions.turn import RunningTurn
 from models.engine import SamplingParams

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from app.sessions.session import Message, new_id, open_session
+from app.sessions.ids import new_id
+from app.sessions.message import Message
+from app.sessions.opening import open_session
 from app.store.characters import CharacterRecord
 from app.store.sessions import SessionStore
 from characters.card import CardData, CharacterCard

@@ -9,7 +9,10 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis
 
 from app.errors import ConflictError, NotFoundError
-from app.sessions.session import Message, Session, new_id, open_session
+from app.sessions.ids import new_id
+from app.sessions.message import Message
+from app.sessions.opening import open_session
+from app.sessions.session import Session
 from app.store.connection import connect
 from app.store.known import Known, KnownMessages
 from app.store.sessions import SessionStore

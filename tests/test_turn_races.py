@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from app.sessions.session import Message, new_id
+from app.sessions.ids import new_id
+from app.sessions.message import Message
 from app.store.sessions import SessionStore
 from models.renderer import Renderer
 from tests.fake_engine import FakeEngine, Script

@@ -13,8 +13,9 @@ from functools import partial
 import anyio
 import anyio.to_thread
 
+from app.sessions.message import Message
 from app.sessions.pause import Pause
-from app.sessions.session import Cut, Message, Session
+from app.sessions.session import Cut, Session
 from app.sessions.voices import next_voice
 from app.sessions.warming import Warming
 from app.sessions.window import RECAP_SHARE, find_cut, find_start, recap_of, told_until

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
-from models.engine import Chunk
+from models.engine import Chunk, SamplingParams
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,3 +27,8 @@ class Beginning:
 
 
 NO_WORDS = Beginning("", ())
+
+
+def going_on(params: SamplingParams) -> SamplingParams:
+    """For a reply that is continued: its end may have been a stop token, which would follow again at once."""
+    return replace(params, min_tokens=max(params.min_tokens, 1))

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 import anyio
 
 from app.errors import NotFoundError, UnavailableError, quoted
+from app.sessions.message import Message
 from app.sessions.running import Running
-from app.sessions.session import Message, Session
+from app.sessions.session import Session
 from app.store.sessions import SessionStore
 from app.store.stops import Stops
 

@@ -6,7 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from app.errors import ContextLengthError
-from app.sessions.session import NOBODY, TICK_S, Message, Session, new_id
+from app.sessions.ids import new_id
+from app.sessions.message import NOBODY, TICK_S, Message
+from app.sessions.session import Session
 from characters.chats.chat import Chat, Said
 from characters.chats.limits import MAX_CHECKPOINTS
 from models.scene import Note

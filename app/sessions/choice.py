@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.sessions.message import FinishReason, Message
 from app.sessions.plans import Plan
-from app.sessions.session import FinishReason, Message, Session
+from app.sessions.session import Session
 from models.engine import Chunk, TokenLogprob
 
 

@@ -2,19 +2,17 @@
 
 from contextlib import aclosing
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from app.errors import EngineDownError, InvalidRequestError, UnavailableError
 from app.sessions.cast import Member, find_member, next_in_list, next_naturally
+from app.sessions.ids import new_id
 from app.sessions.lore import NOTHING
 from app.sessions.plans import Plan
 from app.sessions.preparation import Setup
-from app.sessions.session import Session, new_id
-from models.engine import Constraint, EngineDeadError, EngineError, SamplingParams
+from app.sessions.prompts import Prompts
+from app.sessions.session import Session
+from models.engine import Constraint, Engine, EngineDeadError, EngineError, SamplingParams
 from models.stage import DIRECTION
-
-if TYPE_CHECKING:
-    from app.sessions.turns import Turns
 
 # No name is longer.
 MOST_NAME_TOKENS = 128
@@ -29,8 +27,9 @@ class UsersTurn(InvalidRequestError):
 class Direction:
     """Chooses the speakers of turns."""
 
-    def __init__(self, turns: "Turns") -> None:
-        self._turns = turns
+    def __init__(self, engine: Engine, prompts: Prompts) -> None:
+        self._engine = engine
+        self._prompts = prompts
 
     async def cast(self, session: Session, plan: Plan) -> Plan:
         """`plan` with the id of the member who says it. Raises InvalidRequestError for a speaker who isn't there."""
@@ -74,14 +73,14 @@ class Direction:
         params = SamplingParams(
             max_tokens=MOST_NAME_TOKENS, temperature=0.0, constraint=Constraint(choice=tuple(dict.fromkeys(names)))
         )
-        prompt, params = self._turns.lay_out(session, setup, params)
+        prompt, params = self._prompts.lay_out(session, setup, params)
         named = (await self._generate(prompt.token_ids, params)).strip()
         if named == session.user.name and named not in {member.name for member in present}:
             raise UsersTurn(f"it is {named}'s turn to speak")
         return next((member for member in present if member.name == named), present[0])
 
     async def _generate(self, token_ids: list[int], params: SamplingParams) -> str:
-        chunks = self._turns.engine.generate(token_ids, params, request_id=new_id("direct"))
+        chunks = self._engine.generate(token_ids, params, request_id=new_id("direct"))
         try:
             async with aclosing(chunks):
                 return "".join([chunk.text async for chunk in chunks])

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from hashlib import blake2b
 
-from app.sessions.session import Message, Session
+from app.sessions.message import Message
+from app.sessions.session import Session
 from models.memory.passages import Said
 
 

@@ -7,11 +7,13 @@ turn has said nothing.
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 
 from app.errors import UnavailableError
 from app.metrics import Metrics
+from app.sessions.beginning import Beginning
 from app.sessions.choice import Choice
-from models.engine import Chunk, FinishReason
+from models.engine import Chunk, FinishReason, SamplingParams
 from models.evaluation.fidelity import Candidate, Judge, Moment
 from models.nli import NliError
 
@@ -80,6 +82,29 @@ class Chooser:
         if ids and ids[-1] in self._stop_ids:
             ids = ids[:-1]
         return Candidate(choice.content, ids, logprobs[: len(ids)])
+
+
+class Choosing:
+    """Has the replies of turns chosen by one judge. `stop_ids` are those that end a reply."""
+
+    def __init__(self, judge: Judge, metrics: Metrics, stop_ids: frozenset[int]) -> None:
+        self._judge = judge
+        self._metrics = metrics
+        self._stop_ids = stop_ids
+
+    def build_chooser(
+        self, moment: Moment, beginning: Beginning, params: SamplingParams
+    ) -> tuple[Chooser, SamplingParams]:
+        """Who chooses the reply, and the sampling of candidates, whose logprobs are needed for that."""
+        chooser = Chooser(
+            self._judge,
+            moment,
+            self._metrics,
+            stop_ids=self._stop_ids,
+            begun=len(beginning.token_ids),
+            wants_logprobs=params.logprobs is not None,
+        )
+        return chooser, replace(params, logprobs=params.logprobs or 0)
 
 
 def _ended(choice: Choice) -> FinishReason | None:

@@ -56,11 +56,11 @@ async def inspect_prompt(turns: Turns, session: Session, said: str = "", *, spea
     setup = await preparation.prepare(session, plan)
     scene = _uncounted(setup.scene)
     try:
-        prompt, _ = turns.lay_out(session, setup)
+        prompt, _ = turns.prompts.lay_out(session, setup)
         if loses_lore(setup, prompt.start):
             setup = await preparation.prepare(session, plan, start=prompt.start)
             scene = _uncounted(setup.scene)
-            prompt, _ = turns.lay_out(session, setup)
+            prompt, _ = turns.prompts.lay_out(session, setup)
         prompt_tokens, start, warnings = len(prompt.token_ids), prompt.start, []
         session, _ = cut_by(session, setup.history, prompt)
     except ContextLengthError as error:

@@ -20,10 +20,11 @@ import anyio.to_thread
 from app.errors import NotFoundError, UnavailableError
 from app.sessions.exchanges import last_exchange, mark_of
 from app.sessions.meaning import Meaning
+from app.sessions.message import Message
 from app.sessions.notes import Notes
 from app.sessions.recollection import Recollection, stands, tell
 from app.sessions.remembering import Remembering
-from app.sessions.session import Message, Session
+from app.sessions.session import Session
 from app.sessions.window import RECAP_SHARE, find_start
 from app.store.memories import Memories, MemoryRecord, MemoryStore, NewMemory
 from models.embedding import Embedder, Vectors

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from contextlib import aclosing
 
 from app.sessions.exchanges import as_said
-from app.sessions.session import Message, Session, new_id
+from app.sessions.ids import new_id
+from app.sessions.message import Message
+from app.sessions.session import Session
 from app.sessions.window import find_start, recap_of
 from models.engine import BACKGROUND, Engine, EngineError, InvalidRequest
 from models.memory.extraction import MOST_TOKENS, REQUEST, Extract, extraction_params, parse_extract

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 from app.errors import InvalidRequestError
 from app.sessions.cast import find_member
-from app.sessions.session import Message, Session, Speaker, new_id
+from app.sessions.ids import new_id
+from app.sessions.message import Message, Speaker
+from app.sessions.session import Session
 from models.sections import IMPERSONATE
 
 Encode = Callable[[str], list[int]]

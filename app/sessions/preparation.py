@@ -11,10 +11,12 @@ from app.errors import InvalidRequestError, NotFoundError
 from app.sessions.beginning import NO_WORDS, Beginning
 from app.sessions.bounds import BoundedRenderer
 from app.sessions.cast import Member, build_ensemble, check_cast
+from app.sessions.ids import new_id
 from app.sessions.lore import NOTHING, Lore, Told, build_chat, has_lore
 from app.sessions.memory import Memory
+from app.sessions.message import Message
 from app.sessions.plans import Plan
-from app.sessions.session import Message, Session, new_id
+from app.sessions.session import Session
 from app.sessions.shelf import Shelf
 from app.sessions.state import lore_state
 from app.sessions.window import find_start

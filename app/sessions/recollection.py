@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from app.errors import InvalidRequestError, quoted
 from app.sessions.exchanges import source_of
-from app.sessions.session import Message, Session
+from app.sessions.message import Message
+from app.sessions.session import Session
 from app.store.memories import Memories, MemoryRecord
 from models.embedding import Vectors
 from models.memory.extraction import Kind

@@ -12,8 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from app.sessions.ids import new_id
+from app.sessions.message import Message
 from app.sessions.plans import Plan
-from app.sessions.session import Message, Session, new_id
+from app.sessions.session import Session
 from models.examples import Line
 
 Encode = Callable[[str], list[int]]

@@ -10,8 +10,9 @@ from dataclasses import replace
 from app.errors import NotFoundError
 from app.sessions.exchanges import as_said, digest, exchanges, mark_of, source_of
 from app.sessions.meaning import Meaning
+from app.sessions.message import Message
 from app.sessions.notes import Notes
-from app.sessions.session import Message, Session
+from app.sessions.session import Session
 from app.sessions.window import recap_of
 from app.store.memories import MOST_MEMORIES, Memories, MemoryRecord, MemoryStore, NewMemory
 from models.memory.extraction import Extract

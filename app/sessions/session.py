@@ -1,119 +1,37 @@
 """A session's state, without I/O: a tree of messages of which one branch is active.
 
 Each message knows its parent; swipes are siblings; nothing is ever taken out of the tree (`app.sessions.tree` says how
-it is changed). A message carries the exact ids of its content, valid under the session's `fingerprint` (vocabulary and
-chat template).
+it is changed). The ids of its messages are valid under its `fingerprint` (vocabulary and chat template).
 """
 
 import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
-from app.errors import InvalidRequestError
 from app.sessions.cast import Member, TurnOrder
 from app.sessions.lore import NOTHING, Told
-from app.sessions.state import build_state, known_of, latest
+from app.sessions.message import Message, Speaker, in_order
+from app.sessions.state import known_of, latest, swipes_of_last
 from characters.calls import Context
 from characters.card import CharacterCard
-from characters.lore.timing import LoreState
 from characters.lorebook import Lorebook
 from models.renderer import Renderer, Turn
 from models.scene import Note, Scene, Stage, UserPersona, read_layout
 from models.sections import build_head
 from models.stage import heading
 
-Speaker = Literal["user", "assistant", "system"]
-FinishReason = Literal["stop", "length", "interrupted"]
 Renewed = Literal["nothing", "head", "ids"]
 Encode = Callable[[str], Sequence[int]]
 
-# Who hears what is hidden from all characters: no id is empty.
-NOBODY = ("",)
 # How many steps can be undone.
 MOST_UNDONE = 50
-# Between the times of siblings, whose order these are: far less than a clock shows.
-TICK_S = 1e-6
 
 
 def join_instructions(system: Sequence[str]) -> str:
     """A client's system messages as one text."""
     return "\n\n".join(system)
-
-
-def new_id(kind: str) -> str:
-    """`kind_` and 122 random bits."""
-    return f"{kind}_{uuid.uuid4().hex}"
-
-
-class Character(Protocol):
-    """Who a session is with, as far as it has to know: a stored character, or a whole cast."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def version(self) -> int: ...
-    @property
-    def revision(self) -> str: ...
-    @property
-    def card(self) -> CharacterCard: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One message. `finish_reason` is that of a generated one: None for what users write, and for greetings.
-
-    `state` is what the turn that wrote it has to tell the next one: of lore, and of variables that macros set.
-    """
-
-    id: str
-    parent: str | None
-    role: Speaker
-    content: str
-    token_ids: Sequence[int]
-    finish_reason: FinishReason | None = None
-    created: float = field(default_factory=time.time)
-    state: Mapping[str, Any] | None = None  # JSON
-    speaker: str | None = None
-    """The id of the character who says it, where several talk."""
-    seen_by: Sequence[str] = ()
-    """The ids of the only characters who hear it; empty for all."""
-    turn_id: str | None = None
-    """The turn that generated it. Copies have none."""
-    name: str = ""
-    """Who says it, where that is nobody whom the session knows."""
-    brought: Mapping[str, Any] | None = None  # JSON
-    """What else the file says of it that it came in: `beside` of `characters.chats.chat.Said`."""
-    origin: str = ""
-    """The id of the first message in whose place it stands: the one that was edited, or that it is a copy of."""
-    removed: bool = False
-    """Whether it is no swipe any more that anybody is shown, unless the branch goes through it."""
-
-    @property
-    def root(self) -> str:
-        """What a message, its edits and their copies have in common, on whichever branch each of them is."""
-        return self.origin or self.id
-
-    def copied(self, parent: str | None) -> "Message":
-        """The same, said under another parent."""
-        return replace(self, id=new_id("msg"), parent=parent, turn_id=None, origin=self.root, removed=False)
-
-    def to_wire(self) -> dict[str, Any]:
-        """What clients see."""
-        shown: dict[str, Any] = {"id": self.id, "role": self.role, "content": self.content}
-        shown |= {"finish_reason": self.finish_reason} if self.finish_reason else {}
-        shown |= {"speaker": self.speaker} if self.speaker else {}
-        shown |= {"name": self.name} if self.name else {}
-        if self.is_hidden:
-            return shown | {"hidden": True}
-        return shown | ({"to": list(self.seen_by)} if self.seen_by else {})
-
-    @property
-    def is_hidden(self) -> bool:
-        """Whether no prompt has it."""
-        return tuple(self.seen_by) == NOBODY
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,6 +221,7 @@ class Session:
         said = [message for message in history if message.role != "system"]
         # What was said later may have been edited since.
         idle = timedelta(seconds=max(0.0, said[-1].created - said[-2].created)) if len(said) > 1 else None
+        swipes = swipes_of_last(said, self.visible())
         return Context(
             seed=f"{self._seed}/{len(said)}",
             chat=self._seed,
@@ -311,17 +230,8 @@ class Session:
             variables=dict(latest(history, "variables")),
             global_variables=dict(latest(history, "global_variables")),
             group=self._group,
-            known=self._model_known | known_of([(one.role, one.content) for one in said], self._swipes_of_last(said)),
+            known=self._model_known | known_of([(one.role, one.content) for one in said], swipes),
         )
-
-    def _swipes_of_last(self, said: Sequence[Message]) -> tuple[int, int] | None:
-        """Of the last reply, which of its siblings it is, from 1 on, and how many they are."""
-        last = next((message for message in reversed(said) if message.role == "assistant"), None)
-        if last is None:
-            return None
-        swipes = [one for one in self.visible() if one.parent == last.parent and one.role == last.role]
-        ids = [one.id for one in sorted(swipes, key=lambda one: one.created)]
-        return (ids.index(last.id) + 1, len(ids)) if last.id in ids else (len(ids) + 1, len(ids) + 1)
 
     def reheaded(self, renderer: Renderer, told: Told = NOTHING) -> "Session":
         """This session with its head written anew, with the lore that is told on every turn."""
@@ -345,7 +255,7 @@ class Session:
         self, added: Sequence[Message], *, tip: str | None, window: str | None, undo: Sequence[str] | None = None
     ) -> "Session":
         """The next version: with `added`, its active branch ending at `tip`, from which `undo` leads back."""
-        messages = {**self.messages, **{message.id: message for message in _in_order(self.messages, added)}}
+        messages = {**self.messages, **{message.id: message for message in in_order(self.messages, added)}}
         if undo is None:
             undo = (*self.undo, self.tip or "")[-MOST_UNDONE:] if self.version and tip != self.tip else self.undo
         return replace(
@@ -383,71 +293,6 @@ class Session:
     def _cast_to_wire(self) -> dict[str, Any]:
         told = [{"character_id": member.character_id, "name": member.name} for member in self.cast]
         return {"cast": told, "scene": self.card.data.scenario, "turn_order": self.turn_order}
-
-
-def open_session(
-    character: Character,
-    user: UserPersona,
-    renderer: Renderer,
-    *,
-    greeting: int | str | None = 0,
-    past: Sequence[tuple[Speaker, str]] = (),
-    session_id: str | None = None,
-    **more: Any,  # other fields of Session
-) -> Session:
-    """A new session, with the card's greeting number `greeting`, the text given as one, or none (None).
-
-    `past` is what was said before the session came here. It has no head yet: `Preparation.with_head` writes that.
-
-    Raises InvalidRequestError when the card has no such greeting; a card without any opens silently with number 0.
-    """
-    card = character.card
-    greetings = card.greetings()
-    if isinstance(greeting, int) and not (0 <= greeting < max(1, len(greetings))):
-        raise InvalidRequestError(
-            f"`greeting` is {greeting}, and the character has {len(greetings)}, counted from 0", param="greeting"
-        )
-    session = Session(
-        id=session_id or new_id("sess"),
-        character_id=character.id,
-        character_version=character.version,
-        revision=character.revision,
-        card=card,
-        user=user,
-        fingerprint=renderer.fingerprint,
-        head=[],
-        messages={},
-        tip=None,
-        greeting=greeting if isinstance(greeting, int) and greetings else None,
-        **more,
-    )
-    context = session.opening_context()
-    text = greeting if isinstance(greeting, str) else greetings[greeting] if greeting is not None and greetings else ""
-    greeted = card.expand(text, user.name, persona=user.persona, context=context) if text.strip() else ""
-    said: list[tuple[Speaker, str]] = [("assistant", greeted)] if greeted.strip() else []
-    messages: dict[str, Message] = {}
-    tip: str | None = None
-    for role, content in (*said, *past):
-        state = build_state(LoreState(), context) if tip is None else None
-        message = Message(new_id("msg"), tip, role, content, renderer.encode(content.strip()), state=state)
-        messages[message.id] = message
-        tip = message.id
-    return replace(session, messages=messages, tip=tip)
-
-
-def _in_order(known: Mapping[str, Message], added: Sequence[Message]) -> list[Message]:
-    """The messages, those that are new each later than all siblings, whichever server's clock is behind."""
-    latest = {message.parent: 0.0 for message in added}
-    for message in known.values():
-        if message.parent in latest:
-            latest[message.parent] = max(latest[message.parent], message.created)
-    placed: list[Message] = []
-    for message in added:
-        if message.id not in known and message.created <= latest[message.parent]:
-            message = replace(message, created=latest[message.parent] + TICK_S)
-        latest[message.parent] = max(latest[message.parent], message.created)
-        placed.append(message)
-    return placed
 
 
 def _local(moment: float) -> datetime:

@@ -1,16 +1,14 @@
 """What turns tell each other through their messages, of lore and of variables, and what macros know of a chat."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from app.sessions.message import Message
 from characters.calls import Context
 from characters.lore.timing import LoreState, parse_state
 
-if TYPE_CHECKING:
-    from app.sessions.session import Message
 
-
-def lore_state(history: Sequence["Message"]) -> LoreState:
+def lore_state(history: Sequence[Message]) -> LoreState:
     """What the last reply of `history` has to tell of lore."""
     return parse_state(latest(history, "lore"))
 
@@ -25,7 +23,7 @@ def build_state(lore: LoreState, context: Context) -> dict[str, Any] | None:
     return {name: value for name, value in told.items() if value} or None
 
 
-def latest(history: Sequence["Message"], name: str) -> Mapping[str, Any]:
+def latest(history: Sequence[Message], name: str) -> Mapping[str, Any]:
     """What the last message that tells anything has to tell by that name."""
     state = next((message.state for message in reversed(history) if message.state), None)
     told: Mapping[str, Any] = (state or {}).get(name) or {}
@@ -51,3 +49,13 @@ def known_of(said: Sequence[tuple[str, str]], swipes: tuple[int, int] | None = N
         "currentswipeid": str(current),
         "lastswipeid": str(count),
     }
+
+
+def swipes_of_last(said: Sequence[Message], visible: Sequence[Message]) -> tuple[int, int] | None:
+    """Of the last reply in `said`, which of its siblings it is, from 1 on, and how many they are."""
+    last = next((message for message in reversed(said) if message.role == "assistant"), None)
+    if last is None:
+        return None
+    swipes = [one for one in visible if one.parent == last.parent and one.role == last.role]
+    ids = [one.id for one in sorted(swipes, key=lambda one: one.created)]
+    return (ids.index(last.id) + 1, len(ids)) if last.id in ids else (len(ids) + 1, len(ids) + 1)

@@ -10,7 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from app.errors import ConflictError, InvalidRequestError, NotFoundError, quoted
-from app.sessions.session import Cut, Message, Session, new_id
+from app.sessions.ids import new_id
+from app.sessions.message import Message
+from app.sessions.session import Cut, Session
 
 Encode = Callable[[str], list[int]]
 

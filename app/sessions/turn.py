@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager, suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import anyio
 
@@ -19,9 +19,11 @@ from app.errors import ApiError, EngineDownError, InvalidRequestError, TurnCance
 from app.sessions.afterwards import Spent
 from app.sessions.beginning import NO_WORDS, Beginning
 from app.sessions.choice import Choice, SessionWrite
+from app.sessions.ids import new_id
+from app.sessions.interruption import Interruption
 from app.sessions.introduction import Introduction
+from app.sessions.message import Message
 from app.sessions.receipts import Receipt
-from app.sessions.session import Message, new_id
 from models.engine import Adapter, Chunk, EngineDeadError, EngineError, InvalidRequest, SamplingParams
 
 if TYPE_CHECKING:
@@ -72,24 +74,12 @@ class RunningTurn:
         self._introduction = introduction
         self._adapter = adapter
         self.stopped = False
-        # Who streams it, while it does; how often others had cancelled that task, and whether `stop` has.
-        self._task: asyncio.Task[Any] | None = None
-        self._others = 0
-        self._cut_off = False
+        self._interruption = Interruption()
 
     def stop(self) -> None:
         """End the reply with what was spoken so far, which is committed. Done twice, it is done once."""
         self.stopped = True
-        if self._task is not None:
-            self._cut_off = True
-            self._task.cancel()
-            self._task = None
-
-    def _was_cut_off(self) -> bool:
-        """Whether the cancellation that was caught is of `stop`, and nobody else's: as `asyncio.timeout` tells them."""
-        task, cut_off = asyncio.current_task(), self._cut_off
-        self._cut_off = False
-        return cut_off and task is not None and task.uncancel() <= self._others
+        self._interruption.cut_off()
 
     async def stream(self) -> AsyncGenerator[Chunk]:
         """The reply's chunks, to its end or until `stop`. Raises ApiError, also before the first one.
@@ -104,7 +94,7 @@ class RunningTurn:
         try:
             with _engine_errors():
                 async with aclosing(self._chunks()) as chunks:
-                    with self._streamed_here():
+                    with self._interruption.reaches_here():
                         async for chunk in chunks:
                             if chunk.index >= self.told:
                                 self._note(chunk)
@@ -118,7 +108,7 @@ class RunningTurn:
                             self._note(chunk)
                             yield chunk
         except asyncio.CancelledError:
-            if not self._was_cut_off():
+            if not self._interruption.was_caught():
                 raise
 
     def _chunks(self) -> AsyncGenerator[Chunk]:
@@ -134,16 +124,6 @@ class RunningTurn:
     def _generate(self, params: SamplingParams, attempt: str = "") -> AsyncGenerator[Chunk]:
         request_id = self.id + attempt
         return self._turns.engine.generate(self._prompt, params, request_id=request_id, adapter=self._adapter)
-
-    @contextmanager
-    def _streamed_here(self) -> Iterator[None]:
-        """The body is what `stop` cuts off: the wait for the engine, and for a client that reads slowly."""
-        self._task = asyncio.current_task()
-        self._others = self._task.cancelling() if self._task else 0
-        try:
-            yield
-        finally:
-            self._task = None
 
     def _note_first(self, chunk: Chunk, now: float) -> None:
         self._first = now
@@ -174,7 +154,7 @@ class RunningTurn:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Commit what was spoken, or give the session back, whatever happens to the client's connection."""
-        unheard = isinstance(error, asyncio.CancelledError) and self._was_cut_off()
+        unheard = isinstance(error, asyncio.CancelledError) and self._interruption.was_caught()
         with anyio.CancelScope(shield=True):
             try:
                 if self.write is not None:
@@ -199,7 +179,7 @@ class RunningTurn:
                 self.version, self.written = write.session.version, write.session.branch()[-1:]
             return
         written = [
-            write.message(index, choice, self._turns.content_ids(choice))
+            write.message(index, choice, self._turns.prompts.content_ids(choice))
             for index, choice in enumerate(choices)
             if write.is_worth_keeping(choice)
         ]
@@ -215,7 +195,7 @@ class RunningTurn:
         self.written = written
         self.version = session.version
         self._turns.metrics.commits.inc()
-        spent = Spent(self.prompt_tokens, self._turns.limit_tokens(self._params))
+        spent = Spent(self.prompt_tokens, self._turns.prompts.limit_tokens(self._params))
         self._turns.afterwards.committed(write.session, session, spent)
 
     def _build_receipt(self, write: SessionWrite, message_ids: Sequence[str]) -> Receipt | None:

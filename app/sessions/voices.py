@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from app.errors import EngineDownError, VoiceError, quoted
 from app.sessions.cast import next_in_list
-from app.sessions.session import Message, Session, Speaker
+from app.sessions.message import Message, Speaker
+from app.sessions.session import Session
 from app.store.adapters import AdapterStore
 from characters.card import EXTENSION, CharacterCard
 from models.adapters import Report

@@ -12,8 +12,8 @@ import anyio
 
 from app.errors import ApiError
 from app.metrics import Metrics
+from app.sessions.ids import new_id
 from app.sessions.running import Running
-from app.sessions.session import new_id
 from app.sessions.voices import Voices
 from models.engine import Engine, EngineError, InvalidRequest
 from models.renderer import Turn

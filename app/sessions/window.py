@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from app.sessions.session import Cut, Message, Session
+from app.sessions.message import Message
+from app.sessions.session import Cut, Session
 from models.prompt import PlannedCut, Prompt
 from models.renderer import Turn
 from models.sections import build_recap

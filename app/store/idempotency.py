@@ -15,8 +15,8 @@ from anyio.to_thread import run_sync
 from redis.asyncio import Redis
 
 from app.errors import IdempotencyBusyError, IdempotencyMismatchError
+from app.sessions.ids import new_id
 from app.sessions.receipts import KEPT_S
-from app.sessions.session import new_id
 from app.store.connection import Replies, redis_errors
 from app.store.keys import session_key
 from app.store.scripts import load_script

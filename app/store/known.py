@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from app.sessions.session import Message
+from app.sessions.message import Message
 
 # Of all sessions together: with their ids some 100 MB.
 MOST_KNOWN = 40_000

@@ -8,7 +8,8 @@ from typing import Any
 import anyio.to_thread
 import orjson
 
-from app.sessions.session import Cut, Message, Session
+from app.sessions.message import Message
+from app.sessions.session import Cut, Session
 from app.store.cast import dump_cast, dump_playbill, load_cast, load_playbill
 from app.store.packing import pack, unpack
 from characters.card import CharacterCard

@@ -16,8 +16,10 @@ import orjson
 from redis.asyncio import Redis
 
 from app.errors import ConflictError, SessionBusyError
+from app.sessions.ids import new_id
+from app.sessions.message import Message
 from app.sessions.receipts import KEPT_S, DoneBefore, Receipt, current_operation
-from app.sessions.session import Cut, Message, Session, new_id
+from app.sessions.session import Cut, Session
 from app.sessions.terms import OnConflict
 from app.store.connection import Replies, redis_errors
 from app.store.durability import Durability, DurableScript

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from app.api.http.deps import CharactersDep, SessionsDep, ShelfDep, TurnsDep
 from app.errors import InvalidRequestError, quoted
 from app.sessions.inspection import inspect_prompt
-from app.sessions.session import open_session
+from app.sessions.opening import open_session
 from app.sessions.voices import read_voice
 from models.scene import UserPersona
 
@@ -29,7 +29,7 @@ async def read_prompt(
     text: Annotated[str, Query(max_length=20_000, description="What the user says next.")] = "",
 ) -> dict[str, Any]:
     """The prompt of the next turn: `{blocks: [{name, part, role, text, tokens}], warnings, …}`."""
-    turns.check_length(text)
+    turns.renderer.check_length(text)
     record = await characters.get(character_id)
     if session is None:
         user = UserPersona()

@@ -11,8 +11,8 @@ from app.api.chat.channels import View, content_to_wire
 from app.api.chat.keys import SessionKey
 from app.api.chat.messages import count_opening, opening_instructions, spoken, trimmed
 from app.errors import ConflictError, InvalidRequestError, NotFoundError, SessionBusyError, quoted
+from app.sessions.opening import open_session
 from app.sessions.reconciliation import Answerer, Aside
-from app.sessions.session import open_session
 from app.sessions.shelf import Shelf
 from app.sessions.terms import Terms
 from app.sessions.turn import RunningTurn
@@ -107,7 +107,7 @@ class Asked:
         )
         await self.turns.voices.check(session)
         session = await self.turns.preparation.with_head(session)
-        self.turns.check_opening(session, self.params, said[last].text, self._system())
+        self.turns.prompts.check_opening(session, self.params, said[last].text, self._system())
         # Opened by another request just now: that one has it, or has left it.
         with suppress(ConflictError):
             await self.turns.sessions.create(session)
@@ -121,14 +121,14 @@ class Asked:
             if self.terms.chooses:
                 told = "`fidelity` is to a character's card: name a character as `model`"
                 raise InvalidRequestError(told, param="fidelity")
-            self.turns.check_length(*(line.text for line in lines))
+            self.turns.renderer.check_length(*(line.text for line in lines))
             ids = [known.get(place) or renderer.encode(line.text) for place, line in enumerate(lines)]
             said = [Turn(line.role, token_ids) for line, token_ids in zip(lines, ids, strict=True)]
-            turn = await self.turns.complete(said, self.params)
+            turn = await self.turns.stateless.complete(said, self.params)
         else:
             first = count_opening(lines)
             scene = Scene(character.card, extra=opening_instructions(lines), layout=read_layout(character.card))
-            turn = await self.turns.answer(
+            turn = await self.turns.stateless.answer(
                 scene,
                 lines[first:],
                 self.params,
@@ -158,7 +158,7 @@ class Asked:
         begun_ids = begun_ids or renderer.encode(begun)
         replies: list[tuple[str, Sequence[int]]] = []
         for choice in turn.choices[: turn.told]:
-            ids = [*begun_ids, *self.turns.content_ids(choice)]
+            ids = [*begun_ids, *self.turns.prompts.content_ids(choice)]
             text = begun + content_to_wire(choice.content, self.view, begun)["content"]
             if choice.content and ids != renderer.encode(text.strip()):
                 replies.append((text, ids))

@@ -79,7 +79,7 @@ async def create_chat_completion(
     key = find_key(session_id, chat_id, body.metadata, body.session_id)
     lines = read_lines(body.messages)
     for line in lines:
-        turns.check_length(line.text)
+        turns.renderer.check_length(line.text)
     params = await body.to_params(turns, temperature=settings.temperature)
     character = await _character(body.model, turns, characters)
     if body.resumable and key is None:

@@ -95,7 +95,7 @@ async def _plant(opened: Session, chat: Chat, turns: Turns) -> Session:
     check_room(session, 0)
     await turns.voices.check(session)
     session = await turns.preparation.with_head(session)
-    turns.check_opening(session)
+    turns.prompts.check_opening(session)
     return session
 
 

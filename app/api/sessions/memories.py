@@ -8,10 +8,10 @@ from starlette.responses import JSONResponse, Response
 
 from app.api.http.body import JsonRoute
 from app.api.http.deps import MemoryDep
+from app.sessions.ids import new_id
 from app.sessions.memory import Memory
 from app.sessions.receipts import own_name
 from app.sessions.recollection import EARLIEST, LATEST
-from app.sessions.session import new_id
 from app.store.memories import MemoryRecord
 from characters.profile import one_line
 from models.embedding import Vectors

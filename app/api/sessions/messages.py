@@ -6,7 +6,8 @@ from typing import Any
 from anyio import to_thread
 
 from app.api.chat.channels import View, content_to_wire
-from app.sessions.session import Message, Session
+from app.sessions.message import Message
+from app.sessions.session import Session
 from app.sessions.tree import Swipes
 
 

@@ -11,9 +11,9 @@ from app.api.http.deps import CharactersDep, SessionsDep, ShelfDep, TurnsDep
 from app.errors import InvalidRequestError, clipped
 from app.sessions.books import MAX_BOOKS
 from app.sessions.cast import MOST_CAST, Member, TurnOrder, check_cast
+from app.sessions.opening import open_scene, open_session
 from app.sessions.recollection import EARLIEST, LATEST, parse_as_of
-from app.sessions.scene import open_scene
-from app.sessions.session import Session, open_session
+from app.sessions.session import Session
 from app.sessions.shelf import Shelf
 from app.sessions.turns import Turns
 from app.store.characters import CharacterStore
@@ -143,7 +143,7 @@ async def create_session(
     session = await open_requested(body, turns, characters, shelf)
     await turns.voices.check(session)
     session = await turns.preparation.with_head(session)
-    turns.check_opening(session)
+    turns.prompts.check_opening(session)
     session = await sessions.create(session)
     turns.afterwards.opened(session)
     wire = session.to_wire() | {"messages": [message.to_wire() for message in session.branch()]}

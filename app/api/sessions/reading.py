@@ -12,7 +12,8 @@ from app.api.http.deps import SessionsDep
 from app.api.sessions.messages import messages_to_wire
 from app.errors import NotFoundError, quoted
 from app.sessions.cancelling import Cancelling
-from app.sessions.session import Message, Session
+from app.sessions.message import Message
+from app.sessions.session import Session
 from app.sessions.tree import Swipes, find_message
 
 router = APIRouter(prefix="/sessions", tags=["sessions"], route_class=JsonRoute)

@@ -61,7 +61,7 @@ async def edit_message(session_id: str, message_id: str, body: EditRequest, turn
     """Say it otherwise: a new message beside the one before, and copies behind it of all that follows."""
     if not body.content.strip():
         raise InvalidRequestError("`content` is empty: delete the message instead", param="content")
-    turns.check_length(body.content)
+    turns.renderer.check_length(body.content)
     edited = ""
 
     def change(session: Session) -> tree.Change:

@@ -17,7 +17,7 @@ from app.api.http.deps import SettingsDep, TurnsDep
 from app.errors import InvalidRequestError
 from app.sessions.cast import MOST_CAST
 from app.sessions.choice import Choice
-from app.sessions.session import Message
+from app.sessions.message import Message
 from app.sessions.terms import OnConflict, Terms
 from app.sessions.turn import RunningTurn
 
@@ -70,7 +70,7 @@ async def create_message(
     """Say something and get the reply: JSON, or the same frames as chat completions."""
     if not body.content.strip():
         raise InvalidRequestError("`content` is empty: there is nothing to answer", param="content")
-    turns.check_length(body.content)
+    turns.renderer.check_length(body.content)
     params = await body.to_params(turns, temperature=settings.temperature)
     turn = await turns.reply(
         session_id, body.content, params, body.terms(request), speaker=body.speaker, to=body.to or ()
@@ -107,7 +107,7 @@ async def impersonate(
     body = body or LineRequest()
     if body.fidelity:
         raise InvalidRequestError("`fidelity` is to a character's card, and this is the user's line", param="fidelity")
-    turns.check_length(body.content)
+    turns.renderer.check_length(body.content)
     params = await body.to_params(turns, temperature=settings.temperature)
     turn = await turns.impersonate(session_id, params, begun=body.content, terms=body.terms(request))
     return respond(turn, body, request)

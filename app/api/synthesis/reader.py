@@ -43,7 +43,7 @@ class Reader:
         """The turn in which the model reads the next piece; the last one has the variations."""
         asked = await asyncio.to_thread(self.reading.ask)
         params = self.body.params(self.reading.form, self.body.n or 1 if self.reading.done else 1)
-        return await self.turns.complete(asked, params, endpoint="synthesize")
+        return await self.turns.stateless.complete(asked, params, endpoint="synthesize")
 
     async def keep(self, written: Written) -> tuple[Wire, list[str]]:
         """The character with what a piece was answered with, and the fields that have changed.

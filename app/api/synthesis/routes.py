@@ -78,7 +78,7 @@ async def synthesize_character(
     except ProfileTooLong as error:
         raise ContextLengthError(str(error), param=source) from error
 
-    turn = await turns.complete(asked, body.params(form, n), endpoint="synthesize")
+    turn = await turns.stateless.complete(asked, body.params(form, n), endpoint="synthesize")
     return ProfileStream(turn, form, keep, on_error, status=status, streamed=bool(body.stream), several=n > 1)
 
 
