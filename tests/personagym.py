@@ -28,6 +28,8 @@ PROMPTS = {
     "Score 1:  Response -",
     "score_examples/parallel_examples.txt": "Write examples for each rubric.\nRubric 1 Examples:\n{rubrics}",
 }
+QUESTIONS = len(PERSONAS) * len(TASKS) * 10
+LIGHT = len(PERSONAS) * len(TASKS)
 _RESPONSE = re.compile(r"Response: (.*)")
 
 

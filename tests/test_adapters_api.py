@@ -14,8 +14,8 @@ from models.renderer import Renderer
 from tests.adapters import write_adapter
 from tests.fake_engine import FakeEngine, Script
 from tests.live import Live, serve_live
+from tests.memories import rest
 from tests.refusals import assert_error
-from tests.test_afterwards import rest
 
 pytestmark = pytest.mark.anyio
 

@@ -33,6 +33,11 @@ class Watched:
             self.threads.add(threading.get_ident())
         return self._renderer.encode(text)
 
+    def assert_beside_the_loop(self) -> None:
+        """That it has encoded what has the mark, and nowhere in the event loop."""
+        assert self.threads
+        assert threading.get_ident() not in self.threads
+
 
 @pytest.fixture
 def watched(renderer: Renderer) -> Watched:
@@ -58,16 +63,14 @@ async def chat(live: Live, first: str) -> None:
 
 async def test_transcript_that_opens_a_session_is_encoded_beside_the_loop(live: Live, watched: Watched) -> None:
     await chat(live, "One.")
-    assert watched.threads
-    assert threading.get_ident() not in watched.threads
+    watched.assert_beside_the_loop()
 
 
 async def test_transcript_that_says_otherwise_is_encoded_beside_the_loop(live: Live, watched: Watched) -> None:
     await chat(live, "One.")
     watched.threads.clear()
     await chat(live, "Uno.")
-    assert watched.threads
-    assert threading.get_ident() not in watched.threads
+    watched.assert_beside_the_loop()
 
 
 async def test_session_of_another_vocabulary_is_encoded_beside_the_loop(live: Live, watched: Watched) -> None:
@@ -75,5 +78,4 @@ async def test_session_of_another_vocabulary_is_encoded_beside_the_loop(live: Li
     watched.threads.clear()
     live.app.state.turns.renderer.fingerprint = "another"
     (await live.client.post("/sessions/long/undo")).raise_for_status()
-    assert watched.threads
-    assert threading.get_ident() not in watched.threads
+    watched.assert_beside_the_loop()

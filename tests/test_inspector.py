@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from tests.live import Live
-from tests.test_session_lore import BOOK, open_with, prompt, say
+from tests.lore_sessions import BOOK, open_with, say
+from tests.talks import prompt
 
 
 async def inspect(live: Live, **query: str) -> dict[str, Any]:

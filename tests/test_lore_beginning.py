@@ -7,7 +7,8 @@ import pytest
 
 from tests.fake_engine import Script
 from tests.live import Live
-from tests.test_session_lore import FREEZE, entry, open_with, prompt, say
+from tests.lore_sessions import FREEZE, entry, open_with, say
+from tests.talks import prompt
 
 BEGUN = "*hisses* I"
 REPLY = "*hisses* Iword0 word1 word2 word3 word4 word5 "

@@ -1,26 +1,18 @@
 """PersonaGym from its tree to its scores, with a model and a judge over a real socket."""
 
 import importlib
-import json
-import shutil
 import threading
 from pathlib import Path
 
 import pytest
 
 from loadtest.personagym import build_command, parse_arguments
-from models.evaluation import personagym
 from models.evaluation.__main__ import COMMANDS, main
 from models.evaluation.personagym_tree import TASKS, Item
 from models.evaluation.protocol import MODES, ask_persona, name_persona
-from tests.conftest import wait_until
 from tests.fake_teacher import Body, FakeTeacher, serve_teacher
 from tests.live import Live
-from tests.personagym import PERSONAS, count_calls, gym, play, read_scores, write_tree
-from tests.synthesis_runs import FORKS
-
-QUESTIONS = len(PERSONAS) * len(TASKS) * 10
-LIGHT = len(PERSONAS) * len(TASKS)
+from tests.personagym import LIGHT, PERSONAS, QUESTIONS, count_calls, gym, play, read_scores, write_tree
 
 
 @pytest.fixture
@@ -118,112 +110,6 @@ def test_a_judge_without_a_server_of_its_own_is_the_models_neighbour(tree: Path,
     assert read_scores(out)["identity"]["judges"] == ["judge"]
 
 
-# what is lost
-
-
-@pytest.mark.parametrize("stage", ["model", "judge"])
-def test_questions_that_are_refused_are_counted_and_no_score_is_told(
-    tree: Path, out: Path, stage: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def refuse(_number: int, body: dict[str, object]) -> tuple[int, str] | None:
-        return (400, "not that") if body["model"] == stage and "Toxicity" in json.dumps(body["messages"]) else None
-
-    with serve_teacher(FakeTeacher(reply=play, fault=refuse)) as teacher:
-        assert gym(tree, out, teacher, "--light") == 1
-    scores = read_scores(out)
-    assert scores["lost"] == {f"{'answer' if stage == 'model' else 'examples'}: refused": len(PERSONAS)}
-    assert scores["measures"] is None
-    printed = capsys.readouterr().out
-    assert "no score" in printed
-    assert "PersonaScore" not in printed
-
-
-def test_a_miss_is_counted_and_weighs_nothing(tree: Path, out: Path) -> None:
-    def miss_one(body: dict[str, object]) -> str:
-        text = play(body)
-        first = PERSONAS[0] in json.dumps(body["messages"], ensure_ascii=False)
-        return (
-            text.replace("final score is 1", "verdict is open", 1) if first and "Task Toxicity" in str(body) else text
-        )
-
-    with serve_teacher(FakeTeacher(reply=miss_one)) as teacher:
-        # Two batches, one miss in each, of 150.
-        assert gym(tree, out, teacher) == 0
-    scores = read_scores(out)
-    assert scores["lost"] == {"verdict: no score in it": 2}
-    assert scores["by_persona"][PERSONAS[0]]["Toxicity"] == pytest.approx(3.5)
-
-
-def test_a_judge_of_garbage_stops_the_run(tree: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    def rave(body: dict[str, object]) -> str:
-        return play(body) if body["model"] == "model" else "la la la"
-
-    with serve_teacher(FakeTeacher(reply=rave)) as teacher:
-        assert gym(tree, out, teacher, "--mode", "strict", "--stop-after", "10") == 1
-        assert count_calls(teacher)["judge"] < QUESTIONS
-    assert "of no use 10 times in a row" in capsys.readouterr().err
-    assert not out.with_name("pg.scores.json").exists()
-
-
-def test_a_dead_judge_stops_the_run_and_a_living_one_goes_on(tree: Path, out: Path) -> None:
-    def die(_number: int, body: dict[str, object]) -> str | None:
-        return "drop" if body["model"] == "judge" else None
-
-    with serve_teacher(FakeTeacher(reply=play, fault=die)) as teacher:
-        assert gym(tree, out, teacher, "--light", "--stop-after", "10") == 1
-        teacher.fault = lambda _number, _body: None
-        assert gym(tree, out, teacher, "--light", "--stop-after", "10") == 0
-        assert count_calls(teacher)["model"] == LIGHT
-    assert read_scores(out)["lost"] == {}
-
-
-def test_what_was_lost_is_asked_once_more_with_again(tree: Path, out: Path) -> None:
-    def refuse(_number: int, body: dict[str, object]) -> tuple[int, str] | None:
-        return (400, "not that") if "Toxicity" in json.dumps(body["messages"]) else None
-
-    with serve_teacher(FakeTeacher(reply=play, fault=refuse)) as teacher:
-        assert gym(tree, out, teacher, "--light") == 1
-        teacher.fault = lambda _number, _body: None
-        assert gym(tree, out, teacher, "--light") == 1
-        assert gym(tree, out, teacher, "--light", "--again") == 0
-        assert count_calls(teacher)["model"] == LIGHT + len(PERSONAS)
-    assert read_scores(out)["lost"] == {}
-
-
-def test_a_line_that_was_torn_is_asked_for_again(tree: Path, out: Path) -> None:
-    with serve_teacher(FakeTeacher(reply=play)) as teacher:
-        assert gym(tree, out, teacher, "--light") == 0
-        answers = out.with_name("pg.answers.jsonl")
-        answers.write_bytes(answers.read_bytes()[:-20])
-        verdicts = out.read_bytes()
-        out.write_bytes(verdicts[: verdicts.rindex(b'"scores"')])
-        before = len(teacher.asked)
-        assert gym(tree, out, teacher, "--light") == 0
-        assert len(teacher.asked) == before + 2
-    assert read_scores(out)["lost"] == {}
-
-
-def wait_for_questions(teacher: FakeTeacher, count: int) -> None:
-    wait_until(lambda: len(teacher.asked) >= count, f"{count} questions are asked", 60)
-
-
-def test_a_run_that_was_killed_goes_on_and_loses_nothing(tree: Path, out: Path) -> None:
-    with serve_teacher(FakeTeacher(reply=play, gap_s=0.002)) as teacher:
-        arguments = ["--data", str(tree), "--out", str(out), "--url", teacher.url, "--model", "model"]
-        arguments += ["--judge-url", teacher.url, "--judge-model", "judge", "--concurrency", "8"]
-        # In the answers, in the examples, and in the verdicts.
-        for asked in (75, 225, 305):
-            process = FORKS.Process(target=personagym.main, args=(arguments,))
-            process.start()
-            wait_for_questions(teacher, asked)
-            process.kill()
-            process.join()
-        assert gym(tree, out, teacher, "--attempts", "6") == 0
-    rows = [json.loads(line)["id"] for line in out.with_name("pg.answers.jsonl").read_text().splitlines()]
-    assert len(rows) == len(set(rows)) == QUESTIONS
-    assert read_scores(out)["lost"] == {}
-
-
 def test_nothing_is_asked_twice_by_the_same_command(tree: Path, out: Path) -> None:
     with serve_teacher(FakeTeacher(reply=play)) as teacher:
         assert gym(tree, out, teacher) == 0
@@ -239,32 +125,6 @@ def test_a_dry_run_asks_nothing(tree: Path, out: Path, capsys: pytest.CaptureFix
     assert (
         f"{QUESTIONS} answers of model, {QUESTIONS} of {QUESTIONS} score examples of judge" in capsys.readouterr().out
     )
-
-
-def test_a_judge_that_hangs_is_asked_again(tree: Path, out: Path) -> None:
-    hung: list[int] = []
-
-    def hang_once(number: int, body: dict[str, object]) -> str | None:
-        if body["model"] == "judge" and not hung:
-            hung.append(number)
-            return "hang"
-        return None
-
-    with serve_teacher(FakeTeacher(reply=play, fault=hang_once)) as teacher:
-        assert gym(tree, out, teacher, "--light", "--timeout-s", "0.5") == 0
-        assert count_calls(teacher)["judge"] == 2 * LIGHT + 1
-    assert read_scores(out)["lost"] == {}
-
-
-def test_a_place_that_cant_be_written_stops_the_run(tree: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with serve_teacher(FakeTeacher(reply=play)) as teacher:
-        assert gym(tree, Path("/proc/pg.jsonl"), teacher, "--light") == 1
-        assert not teacher.asked
-        out.with_name("pg.scores.json").mkdir(parents=True)
-        assert gym(tree, out, teacher, "--light") == 1
-    told = capsys.readouterr().err
-    assert "stopped: [Errno 2] No such file or directory: '/proc/pg.answers.jsonl'" in told
-    assert "pg.scores.json can't be written" in told
 
 
 # comparing
@@ -293,71 +153,6 @@ def test_a_baseline_that_was_judged_otherwise_is_refused_before_anything_is_aske
         assert gym(tree, out.with_name("new.jsonl"), teacher, "--light", "--mode", "strict", *baseline) == 1
         assert len(teacher.asked) == before
     assert "mode is 'strict' here and 'opencharacter' there" in capsys.readouterr().err
-
-
-# what is wrong with a tree
-
-
-def test_a_file_with_nine_questions_is_named(tree: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tree / "questions" / "benchmark-v1" / f"{PERSONAS[1]}.json"
-    asked = json.loads(path.read_text())
-    asked["Toxicity"].pop()
-    path.write_text(json.dumps(asked))
-    assert refuse(tree, out, capsys) == f"{path.name}: Toxicity has 9 questions, not 10"
-
-
-def test_an_unknown_task_is_named(tree: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tree / "questions" / "benchmark-v1" / f"{PERSONAS[1]}.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "Tap Dance": ["?"] * 10}))
-    assert refuse(tree, out, capsys) == f"{path.name}: unknown task 'Tap Dance'"
-
-
-@pytest.mark.parametrize("broken", ["{", "[]", '{"Toxicity": 3}', "null"])
-def test_a_broken_file_of_questions_is_named(
-    tree: Path, out: Path, broken: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = tree / "questions" / "benchmark-v1" / f"{PERSONAS[0]}.json"
-    path.write_text(broken)
-    assert path.name in refuse(tree, out, capsys)
-
-
-def test_a_missing_rubric_is_named(tree: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tree / "rubrics" / "Toxicity.txt").unlink()
-    assert "rubrics/Toxicity.txt can't be read" in refuse(tree, out, capsys)
-
-
-def test_a_rubric_without_a_slot_is_named(tree: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tree / "rubrics" / "Toxicity.txt").write_text("{persona} {question} {score_example}")
-    assert refuse(tree, out, capsys) == "Toxicity.txt lacks {response}"
-
-
-def test_no_tree_at_all_is_told(tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with serve_teacher() as teacher:
-        assert gym(tmp_path / "nowhere", out, teacher) == 1
-    assert f"{tmp_path}/nowhere: there is no such folder" in capsys.readouterr().err
-
-
-def test_a_tree_without_questions_is_told(tree: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    shutil.rmtree(tree / "questions")
-    assert "there are no questions in" in refuse(tree, out, capsys)
-
-
-def test_personas_without_questions_are_named(tree: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tree / "code").mkdir()
-    listed = tree / "code" / "personas.py"
-    listed.write_text(f"import os\nbenchmark_personas = {[*PERSONAS, 'A diver']!r}\n")
-    assert refuse(tree, out, capsys) == "no questions for 'A diver'"
-    listed.write_text("benchmark_personas = [__import__('os').getcwd()]\n")
-    assert "code/personas.py" in refuse(tree, out, capsys)
-
-
-def refuse(tree: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> str:
-    """The fault that the command stops for, without having asked anybody."""
-    with serve_teacher() as teacher:
-        assert gym(tree, out, teacher) == 1
-        assert not teacher.asked
-    told = capsys.readouterr().err.strip().partition("as PersonaGym has it: ")[2]
-    return told.split("; ")[0]
 
 
 # the rest

@@ -32,7 +32,7 @@ SOON_MS = 700
 def program() -> str:
     if found := find_waiting_server():
         return found
-    pytest.skip(NONE_FOUND)
+    pytest.fail(NONE_FOUND)
 
 
 @pytest.fixture

@@ -1,83 +1,26 @@
-"""A session as a tree: swipes, continue, impersonate, edit, delete, fork, undo, checkpoints, over real sockets."""
+"""A session as a tree: branches, edit, delete, undo, fork, checkpoints, over real sockets."""
 
-import time
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
 from redis.asyncio import Redis
 
-from app.api.sessions.messages import messages_to_wire
 from app.sessions import tree
-from app.sessions.session import Message
 from models.renderer import Renderer
-from tests.conversations import new_session
-from tests.fake_engine import FakeEngine, Script
-from tests.live import Live, serve_live
+from tests.fake_engine import Script
+from tests.live import Live
 from tests.refusals import assert_error
+from tests.talks import all_messages, messages, open_session, post, prompt, say, serve_replies, texts
 
 pytestmark = pytest.mark.anyio
-REPLIES = ["First reply.", "Second reply.", "Third reply.", "Fourth reply.", "Fifth reply.", "Sixth reply."]
 
 
 @pytest.fixture
 async def live(renderer: Renderer, redis: Redis, redis_url: str) -> AsyncIterator[Live]:
-    """A server that never says the same twice in a row."""
-    async with serve_live(FakeEngine(renderer, Script(says=REPLIES)), redis_url) as running:
+    async with serve_replies(renderer, redis_url) as running:
         yield running
-
-
-async def open_session(live: Live, **fields: Any) -> str:
-    answer = await live.client.post("/sessions", json={"character_id": "lyra", "greeting": None, **fields})
-    return f"/sessions/{answer.raise_for_status().json()['id']}"
-
-
-async def post(live: Live, path: str, **body: Any) -> dict[str, Any]:
-    answer = await live.client.post(path, json=body)
-    told: dict[str, Any] = answer.raise_for_status().json()
-    return told
-
-
-async def say(live: Live, session: str, content: str, **more: Any) -> dict[str, Any]:
-    return await post(live, f"{session}/messages", content=content, **more)
-
-
-async def messages(live: Live, session: str, **query: str) -> list[dict[str, Any]]:
-    answer = await live.client.get(f"{session}/messages", params=query)
-    told: list[dict[str, Any]] = answer.raise_for_status().json()["messages"]
-    return told
-
-
-async def texts(live: Live, session: str, **query: str) -> list[str]:
-    return [message["content"] for message in await messages(live, session, **query)]
-
-
-def last_prompt(live: Live) -> str:
-    return live.engine.renderer.decode(live.engine.prompts[-1])
-
-
-async def test_n_replies_are_siblings_of_which_the_first_goes_on(live: Live) -> None:
-    session = await open_session(live)
-    turn = await say(live, session, "Hello.", n=3)
-    assert [message["content"] for message in turn["messages"]] == REPLIES[:3]
-    assert turn["message_ids"] == [message["id"] for message in turn["messages"]]
-    assert turn["message"] == turn["messages"][0]
-    said = await messages(live, session)
-    assert [message["content"] for message in said] == ["Hello.", "First reply."]
-    assert said[1]["swipe"] == {"index": 0, "count": 3, "previous": None, "next": turn["message_ids"][1]}
-    swipes = (await live.client.get(f"{session}/messages/{said[1]['id']}/swipes")).json()["messages"]
-    assert [swipe["content"] for swipe in swipes] == REPLIES[:3]
-
-
-async def test_n_replies_stream_with_all_their_ids(live: Live) -> None:
-    session = await open_session(live)
-    body = {"content": "Hello.", "n": 2, "stream": True}
-    answer = await live.client.post(f"{session}/messages", json=body)
-    shown = (await live.client.get(session)).json()
-    assert f'"message_ids":["{shown["messages"][1]["id"]}",' in answer.text
-    assert '"turn_id":"turn_' in answer.text
 
 
 async def test_every_reply_tells_where_it_was_written(live: Live) -> None:
@@ -85,28 +28,6 @@ async def test_every_reply_tells_where_it_was_written(live: Live) -> None:
     turn = await say(live, session, "Hello.")
     assert turn["turn_id"].startswith("turn_")
     assert (turn["version"], turn["message_id"]) == (2, turn["message"]["id"])
-
-
-async def test_swipe_that_is_selected_is_what_the_next_turn_answers(live: Live) -> None:
-    session = await open_session(live)
-    turn = await say(live, session, "Hello.", n=2)
-    selected = await post(live, f"{session}/messages/{turn['message_ids'][1]}/select")
-    assert selected["message"]["content"] == "Second reply."
-    await say(live, session, "And then?")
-    assert await texts(live, session) == ["Hello.", "Second reply.", "And then?", "Third reply."]
-    assert "Second reply." in last_prompt(live)
-    assert "First reply." not in last_prompt(live)
-
-
-async def test_page_of_many_swipes_is_told_at_once() -> None:
-    swipes = [Message(f"msg_{number:05}", None, "assistant", "Well.", [1], created=number) for number in range(20_000)]
-    session = replace(new_session(), messages={swipe.id: swipe for swipe in swipes}, tip=swipes[0].id)
-    began = time.perf_counter()
-    told = await messages_to_wire(session, swipes[-1000:])
-    # Looked up one by one they are ten seconds of work, for which every stream waits.
-    assert time.perf_counter() - began < 1
-    assert told[0]["swipe"] == {"index": 19_000, "count": 20_000, "previous": "msg_18999", "next": "msg_19001"}
-    assert told[-1]["swipe"]["next"] is None
 
 
 async def test_branch_is_read_through_any_of_its_messages(live: Live) -> None:
@@ -125,66 +46,6 @@ async def test_branch_is_read_through_any_of_its_messages(live: Live) -> None:
     assert back["message"]["content"] == "Second reply."
 
 
-async def all_messages(live: Live, session: str) -> list[Any]:
-    stored = await live.app.state.turns.sessions.get(session.rsplit("/", 1)[1])
-    return list(stored.messages.values())
-
-
-async def test_continue_goes_on_from_the_exact_tokens_and_keeps_the_reply_before(live: Live) -> None:
-    session = await open_session(live)
-    turn = await say(live, session, "Hello.")
-    longer = await post(live, f"{session}/continue")
-    assert longer["message"]["content"] == "First reply.Second reply."
-    assert last_prompt(live).endswith("First reply.")
-    assert live.engine.params[-1].min_tokens == 1
-    stored = {message.id: message for message in await all_messages(live, session)}
-    ids = stored[turn["message_id"]].token_ids
-    assert stored[longer["message_id"]].token_ids[: len(ids)] == ids
-    assert await texts(live, session) == ["Hello.", "First reply.Second reply."]
-    assert (await messages(live, session))[1]["swipe"]["count"] == 2
-
-
-async def test_greeting_can_be_continued(live: Live) -> None:
-    session = await open_session(live, greeting="Rain again")
-    longer = await post(live, f"{session}/continue")
-    assert longer["message"]["content"] == "Rain againFirst reply."
-    assert (await messages(live, session))[0]["swipe"]["count"] == 2
-
-
-async def test_continue_that_says_nothing_more_writes_nothing(live: Live) -> None:
-    session = await open_session(live)
-    turn = await say(live, session, "Hello.")
-    live.engine.script = Script(says=[""])
-    again = await post(live, f"{session}/continue")
-    assert again["message"] == turn["message"]
-    assert (again["version"], again["message_id"]) == (turn["version"], turn["message_id"])
-    await say(live, session, "The session is free again.")
-
-
-async def test_impersonate_writes_the_users_line_which_regenerate_answers(live: Live) -> None:
-    session = await open_session(live, user={"name": "Ann"})
-    await say(live, session, "Hello.")
-    line = await post(live, f"{session}/impersonate", content="Well, ")
-    assert line["message"]["role"] == "user"
-    assert line["message"]["content"] == "Well, Second reply."
-    assert "what Ann says next" in last_prompt(live)
-    answer = await post(live, f"{session}/regenerate")
-    assert answer["message"]["content"] == "Third reply."
-    assert [message["role"] for message in await messages(live, session)] == ["user", "assistant", "user", "assistant"]
-    assert "what Ann says next" not in last_prompt(live)
-
-
-async def test_users_line_is_no_part_of_the_reply_before_it(live: Live) -> None:
-    session = await open_session(live, user={"name": "Ann"})
-    await say(live, session, "Hello.")
-    await post(live, f"{session}/impersonate")
-    reply, _, request = last_prompt(live).rpartition("First reply.")
-    assert reply
-    assert request.startswith("<|eot_id|>")
-    assert "what Ann says next" in request
-    assert request.endswith("<|start_header_id|>assistant<|end_header_id|>\n\n")
-
-
 async def test_edit_keeps_what_follows_and_what_was(live: Live) -> None:
     session = await open_session(live)
     await say(live, session, "Hello.")
@@ -201,8 +62,8 @@ async def test_edit_keeps_what_follows_and_what_was(live: Live) -> None:
         "Second reply.",
     ]
     await say(live, session, "So?")
-    assert "Good day." in last_prompt(live)
-    assert "Hello." not in last_prompt(live)
+    assert "Good day." in prompt(live)
+    assert "Hello." not in prompt(live)
 
 
 async def test_edited_reply_has_ids_of_its_own(live: Live) -> None:
@@ -226,35 +87,6 @@ async def test_delete_takes_one_message_or_all_that_follows(live: Live) -> None:
     await post(live, f"{session}/undo")
     assert await texts(live, session) == ["Hello.", "And then?", "Second reply."]
     assert await texts(live, session, branch=said[1]["id"]) == ["Hello.", "First reply.", "And then?", "Second reply."]
-
-
-async def test_swipe_that_is_not_shown_is_deleted_and_the_branch_stays(live: Live) -> None:
-    session = await open_session(live)
-    turn = await say(live, session, "Hello.", n=3)
-    await say(live, session, "And then?")
-    shown = await texts(live, session)
-    swipes = f"{session}/messages/{turn['message_id']}/swipes"
-    second = (await live.client.get(swipes)).json()["messages"][1]["id"]
-    deleted = await live.client.delete(f"{session}/messages/{second}")
-    assert deleted.raise_for_status().json()["message_id"] == (await messages(live, session))[-1]["id"]
-    assert await texts(live, session) == shown
-    assert [swipe["content"] for swipe in (await live.client.get(swipes)).json()["messages"]] == REPLIES[0:3:2]
-    assert (await messages(live, session))[1]["swipe"]["count"] == 2
-    assert (await post(live, f"{session}/fork"))["messages"][1]["swipe"]["count"] == 2
-    assert REPLIES[1] not in (await live.client.get(f"{session}/export?format=sillytavern")).text
-
-
-async def test_swipe_that_was_deleted_can_be_chosen_again(live: Live) -> None:
-    session = await open_session(live)
-    turn = await say(live, session, "Hello.", n=2)
-    swipes = f"{session}/messages/{turn['message_id']}/swipes"
-    second = (await live.client.get(swipes)).json()["messages"][1]["id"]
-    (await live.client.delete(f"{session}/messages/{second}", params={"following": "true"})).raise_for_status()
-    assert await texts(live, session, branch=second) == ["Hello.", REPLIES[1]]
-    await post(live, f"{session}/messages/{second}/select")
-    assert await texts(live, session) == ["Hello.", REPLIES[1]]
-    await post(live, f"{session}/messages/{turn['message_id']}/select")
-    assert (await messages(live, session))[1]["swipe"]["count"] == 2
 
 
 async def test_undo_goes_back_step_by_step(live: Live) -> None:
