@@ -111,7 +111,8 @@ def gaps_within(frames: Sequence[Sequence[float]], began: float, ended: float) -
 async def _chat(
     client: httpx.AsyncClient, arguments: argparse.Namespace, frames: list[list[float]], over: asyncio.Event
 ) -> None:
-    chat = SessionChat(arguments.character, Sampling(arguments.max_tokens, ignore_eos=True))
+    # Not `ignore_eos`: what is generated behind an end is no text, and would pass for a gap between frames.
+    chat = SessionChat(arguments.character, Sampling(arguments.max_tokens, arguments.max_tokens))
     await open_chat(client, chat, perf_counter(), TURN_S)
     rng = seeded(arguments.seed)
     while not over.is_set():
