@@ -48,7 +48,7 @@ def hold_talk(character: Character, random: Random, longest: int = LONGEST) -> C
     if random.random() < 0.08:
         talk.interview.end_with_lore()
     elif random.random() < 0.15:
-        talk.chatter.chat("bye")
+        talk.chatter.chat(random.choice(("bye", "bye", "goodnight")))
     return talk.conversation
 
 
