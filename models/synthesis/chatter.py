@@ -67,7 +67,8 @@ class Chatter:
         word = self._imagination.slot(_ECHOED[kind])
         line = fill_known(self._random.choice(load_grammar("questions")[kind]), {_ECHOED[kind]: word})
         said = capitalize(choose_branches(self._random, self._imagination.text(line)))
-        self._conversation.say(self._asker.careless(said), self._speaker.ours(kind, **{_ECHOED[kind]: word}))
+        # No typo: it would hide the word.
+        self._conversation.say(self._asker.careless(said, keep=True), self._speaker.ours(kind, **{_ECHOED[kind]: word}))
 
     def ask_echo(self) -> None:
         """Something nobody expected, taken up by the character."""

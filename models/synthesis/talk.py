@@ -44,7 +44,7 @@ class Talk:
             (chatter.ask_echo, 6),
             (interview.ask_about, 3),
             (interview.ask_story, 2),
-            (self.everyday.ask, 16),
+            (self.everyday.ask, 22),
             (self.everyday.ask_where, 1.5),
             (self.everyday.doubt, 1.5),
             (interview.ask_lore, 4),
