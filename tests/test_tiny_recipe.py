@@ -8,6 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from models.renderer import Renderer
+from models.synthesis.personas import imagine_characters
+from models.synthesis.smalltalk import DRILL_SHARE, LONGEST, build_rows
+from models.training.recipe import RowsPhase, load_recipe
+from models.training.rows import build_example
 from tests.conftest import ROOT
 
 # In place of Python: notes how it is called, writes what the step would, dies or fails where it is told to.
@@ -109,6 +114,45 @@ def test_each_stage_goes_on_from_the_one_before() -> None:
     assert [_value(recipe, "base") for recipe in recipes[1:]] == outputs[:-1]
     for number, recipe in enumerate(recipes, 1):
         assert f"data: [build/tiny/train-{number}.jsonl]" in recipe.read_text()
+
+
+@pytest.mark.parametrize("at_once", ["", "1"])
+def test_every_stage_meets_casts_and_makes_rows_enough(checkout: Checkout, renderer: Renderer, at_once: str) -> None:
+    checkout.make(at_once=at_once)
+    calls = [call.split() for call in checkout.calls()]
+    counts = {_option(call, "--seed"): int(_option(call, "--count")) for call in calls if call[0] == "personas"}
+    talks = {_option(call, "--seed"): call for call in calls if call[0] == "smalltalk"}
+    recipes = [load_recipe(ROOT / call[1]) for call in calls if call[0] == "sft"]
+    phases = [phase for recipe in recipes for phase in recipe.phases if isinstance(phase, RowsPhase)]
+    assert [phase.data[0].stem for phase in phases] == [f"train-{seed}" for seed in talks]
+    for (seed, call), phase in zip(talks.items(), phases, strict=True):
+        shares = {name: float(_option(call, f"--{name}", "0")) for name in ("longer", "scenes", "impersonated")}
+        drills, longest = (
+            float(_option(call, "--drills", str(DRILL_SHARE))),
+            int(_option(call, "--longest", str(LONGEST))),
+        )
+        sample = list(build_rows(imagine_characters(300, 1), 1, **shares, drills=drills, longest=longest))
+        lengths = [len(build_example(renderer, row).token_ids) for row in sample]
+        read = [length for length in lengths if length <= phase.max_length]
+        assert sum("stage" in row for row in sample) > 0.04 * len(sample)
+        assert phase.max_tokens
+        assert sum(read) / 300 * counts[seed] > phase.max_tokens
+        assert len(read) > 0.98 * len(lengths)
+
+
+def test_what_is_read_far_is_long() -> None:
+    rows = build_rows(imagine_characters(40, 2), 2, drills=0.1, longest=25_000)
+    said = [sum(len(message["content"]) for message in row["messages"]) for row in rows if "messages" in row]
+    assert sum(length > 6000 for length in said) > 0.4 * len(said)
+
+
+def test_what_repeats_without_end_is_not_what_comes_last() -> None:
+    kinds = [phase.kind for phase in load_recipe(ROOT / "models/recipes/tiny-at-once.yaml").phases]
+    assert kinds == sorted(kinds)
+
+
+def _option(call: list[str], name: str, default: str = "") -> str:
+    return call[call.index(name) + 1] if name in call else default
 
 
 def _value(recipe: Path, key: str) -> str:

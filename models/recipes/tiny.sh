@@ -16,7 +16,7 @@ made() { # what comes of training
     [ -e "$OUT/$1/model.safetensors" ]
 }
 
-rows() { # their number, how many characters, then what the talks are like
+rows() { # their number, how many characters (a few more than the recipe reads), then what the talks are like
     number=$1 count=$2 && shift 2
     people=$OUT/personas-$number.jsonl talks=$OUT/dialogues-$number.jsonl
     [ -e "$people" ] || python -m models.synthesis.personas --count "$count" --seed "$number" --out "$people"
@@ -24,8 +24,8 @@ rows() { # their number, how many characters, then what the talks are like
     python -m models.synthesis.filter "$talks" --out "$OUT/train-$number.jsonl"
 }
 
-long_rows() {
-    rows 3 8000 --longer 0.25 --scenes 0.15 --impersonated 0.06 --longest 27000
+long_rows() { # for the last stage; what is short in them is what no other stage has enough of
+    rows 3 2200 --longer 0.2 --scenes 0.15 --impersonated 0.06 --drills 0.1 --longest 25000
 }
 
 train() { # a recipe
@@ -38,12 +38,12 @@ measure() { # a model, and what its figures are called: recall, style, the user'
 }
 
 if [ -z "${AT_ONCE:-}" ]; then
-    made first || { rows 1 44000; train tiny; }
-    made second || { rows 2 48000; train tiny-longer; }
+    made first || { rows 1 33000 --scenes 0.08; train tiny; }
+    made second || { rows 2 33000 --longer 0.1 --scenes 0.1 --impersonated 0.03; train tiny-longer; }
     made third || { long_rows; train tiny-8k; }
     NEW=third
 else
-    made at-once || { rows 4 52000 --longer 0.15 --scenes 0.1 --impersonated 0.04; long_rows; train tiny-at-once; }
+    made at-once || { rows 4 38000 --longer 0.12 --scenes 0.12 --impersonated 0.04; long_rows; train tiny-at-once; }
     NEW=at-once
 fi
 

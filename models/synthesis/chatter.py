@@ -15,7 +15,10 @@ _OWN_POOLS = {
     "outside": "outside",
     "unknown": "unknown",
     "sad": "sad",
+    "goodnight": "bye",
 }
+# What is taken up by its own word, and the slot for it.
+_ECHOED = {"lost": "thing", "serve": "drink", "trouble": "kin", "poem": "theme"}
 _OUR_POOLS = (
     "joke",
     "song",
@@ -57,6 +60,15 @@ class Chatter:
         question = fill_known(self._random.choice(load_grammar("questions")["opinion"]), {"theme": theme})
         asked = self._asker.careless(capitalize(choose_branches(self._random, question)))
         self._conversation.say(asked, self._speaker.ours("theme", theme=theme))
+
+    def echo(self, kind: str | None = None) -> None:
+        """News, a gift or a wish with one word in it that the reply takes up."""
+        kind = kind or self._random.choice(sorted(_ECHOED))
+        word = self._imagination.slot(_ECHOED[kind])
+        line = fill_known(self._random.choice(load_grammar("questions")[kind]), {_ECHOED[kind]: word})
+        said = capitalize(choose_branches(self._random, self._imagination.text(line)))
+        # No typo: it would hide the word.
+        self._conversation.say(self._asker.careless(said, keep=True), self._speaker.ours(kind, **{_ECHOED[kind]: word}))
 
     def ask_echo(self) -> None:
         """Something nobody expected, taken up by the character."""

@@ -6,6 +6,11 @@ from models.synthesis.grammar import capitalize, fill_known, load_grammar, split
 from models.synthesis.imagination import Imagination
 from models.synthesis.voices import load_voices
 
+# How much prose stands on a card: on those for evaluation less.
+_SENTENCES, _FEW_SENTENCES = (0, 1, 2, 3, 4), (0, 0, 1, 2, 3)
+# Share of greetings with an *action* that go on to tell of the room.
+_WORDY = 0.5
+
 
 def clothe(imagination: Imagination, name: str, voice: str, style: str) -> dict[str, Any]:
     """The card's data around a profile: prose, scenario, greeting, notes, each there or not; and the lore it tells."""
@@ -18,7 +23,8 @@ def clothe(imagination: Imagination, name: str, voice: str, style: str) -> dict[
 
     data: dict[str, Any] = {"name": name}
     lore: dict[str, str] = {}
-    sentences = [capitalize(line("prose")) for _ in range(random.choice([0, 0, 1, 2, 3]))]
+    counts = _FEW_SENTENCES if imagination.forge.held_out else _SENTENCES
+    sentences = [capitalize(line("prose")) for _ in range(random.choice(counts))]
     if random.random() < 0.25:
         thing, text = imagine_lore(imagination)
         lore[thing] = text.split(": ", 1)[1].removesuffix(".")
@@ -36,6 +42,8 @@ def clothe(imagination: Imagination, name: str, voice: str, style: str) -> dict[
     acts = random.random() < 0.3
     if random.random() < 0.75:
         greeting = load_voices()[voice].line(random, "greet").replace("{char}", "{{char}}")
+        if acts and not imagination.forge.held_out and random.random() < _WORDY:
+            greeting = f"{greeting} *{line('prose')}* {load_voices()[voice].line(random, 'heard')}"
         data["first_mes"] = f"{line('action')} {greeting}" if acts else greeting
     if random.random() < 0.25:
         pools = random.sample(["yes", "thanks", "praise", "bye", "sad"], 2)

@@ -1,5 +1,6 @@
 """Drills: plain questions about a bare profile, and about what the user said, answered without any manner of speaking.
-In half of them what the card says is words without sense, so that nothing but reading answers."""
+In half of them what the card says is words without sense, so that nothing but reading answers: words at random, long
+lists, names whose syllables come back."""
 
 import re
 from dataclasses import replace
@@ -21,6 +22,7 @@ from models.synthesis.voices import PLAIN
 
 _SENSELESS = 0.5
 _ASIDE = 0.3
+_BABBLED = 0.25
 
 
 def hold_drill(character: Character, random: Random) -> Conversation:
@@ -46,6 +48,10 @@ def _strip(character: Character, random: Random) -> Character:
     values = dict(character.values)
     if random.random() < _SENSELESS:
         forge = NameForge(random)
+        for field in ("name", "birth_place"):
+            if field in values and random.random() < _BABBLED:
+                text = _babble(random, forge)
+                values[field] = Value(text, text)
         for field in FREE_FIELDS:
             if field in values and random.random() < 0.7:
                 text = _mumble(random, forge)
@@ -55,10 +61,25 @@ def _strip(character: Character, random: Random) -> Character:
 
 
 def _mumble(random: Random, forge: NameForge) -> str:
-    """Two to nine words that mean nothing together; one in three means nothing alone."""
-    return " ".join(
-        forge.word() if random.random() < 0.33 else random.choice(_vocabulary()) for _ in range(random.randint(2, 9))
-    )
+    """Words that mean nothing together, of which one in three means nothing alone: a few of them, or a long list."""
+    kind = random.random()
+    if kind < 0.25:
+        *items, last = (_item(random, forge) for _ in range(random.randint(5, 12)))
+        return f"{', '.join(items)} and {last}"
+    if kind < 0.4:
+        return " ".join(forge.knot() for _ in range(random.randint(1, 4)))
+    return " ".join(_item(random, forge) for _ in range(random.randint(2, 9)))
+
+
+def _item(random: Random, forge: NameForge) -> str:
+    if random.random() < 0.67:
+        return random.choice(_vocabulary())
+    return forge.babble() if random.random() < 0.3 else forge.word()
+
+
+def _babble(random: Random, forge: NameForge) -> str:
+    """A name or two that run in circles."""
+    return " ".join(forge.babble().capitalize() for _ in range(random.choice((1, 1, 2))))
 
 
 @cache

@@ -17,7 +17,7 @@ from models.synthesis.grammar import (
 from models.synthesis.names import NameForge
 from models.synthesis.values import PRONOUNS, Shape, Value, inflect
 
-_PLURALS = {"goose": "geese", "fox": "foxes"}
+_PLURALS = {"goose": "geese", "jack-in-the-box": "jacks-in-the-box", "chrysalis": "chrysalides"}
 _NEW_TRADES = ["keeper", "maker", "seller", "hunter", "tamer", "painter"]
 _ELSEWHERE = ["in {Place}", "on ships out of {Place}", "for {crowd}", "at sea", "in {Place}"]
 
@@ -35,6 +35,9 @@ class Imagination:
             "Name1": forge.name,
             "Word": lambda: forge.word().capitalize(),
             "word": self._word,
+            "knot": forge.knot,
+            "Knot": lambda: capitalize(forge.knot()),
+            "babble": forge.babble,
             "trade": self.trade,
             "aTrade": lambda: with_article(self.trade()),
             "ATrade": lambda: capitalize(with_article(self.trade())),
@@ -42,7 +45,10 @@ class Imagination:
             "theTrade": lambda: f"the {self.trade()}",
             "aThing": lambda: with_article(self.one("thing")),
             "theThing": lambda: f"the {self.one('thing')}",
+            "aRare": lambda: with_article(self.one("rare")),
             "beast_p": lambda: _plural(self.one("beast")),
+            "thing_p": lambda: _plural(self.one("thing")),
+            "rare_p": lambda: _plural(self.one("rare")),
             "n": self._count,
             "N": lambda: capitalize(self._count()),
             "digits": lambda: str(random.randint(9, 99)),
@@ -55,6 +61,10 @@ class Imagination:
             "dish": lambda: self._item("dish"),
             "shade": lambda: self._item("shade"),
             "dread_you": lambda: self._item("dread_you"),
+            "occasion": lambda: self._item("occasion"),
+            "celebration": lambda: self._item("celebration"),
+            "day": lambda: self._item("weekday"),
+            "drink": lambda: self._item("drink"),
             "topic": self._topic,
             "theme": lambda: random.choice(split_items(load_grammar("answers")["theme"]["words"])),
         }
@@ -78,12 +88,12 @@ class Imagination:
             return f"{self.forge.word()} {self.random.choice(_NEW_TRADES)}"
         return self.one("trade")
 
-    def value(self, field: str, pronoun: str, perspective: str) -> Value:
+    def value(self, field: str, pronoun: str, perspective: str, *, long: bool = False) -> Value:
         """A value for one of the free fields (values.yaml), as a card in that `perspective` writes it.
 
-        `perspective` is a pronoun, "I", or a name that stands for the subject.
+        `perspective` is a pronoun, "I", or a name that stands for the subject. A `long` one has rare words and lists.
         """
-        shapes = load_grammar("values")[field]
+        shapes = load_grammar("values")["long"][field] if long else load_grammar("values")[field]
         shape = self.random.choice([name for name in shapes for _ in range(2 if name == "loose" else 1)])
         line = self.text(self.random.choice(split_lines(shapes[shape])))
         spoken = inflect(line, "I")
@@ -140,4 +150,4 @@ def _refine(field: str, shape: Shape, spoken: str) -> Shape:
 
 
 def _plural(noun: str) -> str:
-    return _PLURALS.get(noun, noun + "s")
+    return _PLURALS.get(noun, noun + ("es" if noun.endswith(("s", "x", "ch", "sh")) else "s"))

@@ -1,6 +1,5 @@
-"""Questions about the card: one field, two at once, yes or no, why, who are you, a story, where, and what of that."""
+"""Questions about the card: one field, two at once, yes or no, why, who are you, a story, and what of that."""
 
-import re
 from collections.abc import Callable
 
 from models.synthesis.chatter import Chatter
@@ -107,13 +106,6 @@ class Interview:
         self._conversation.say(self._asker.question("story"), story, "general_experience")
         return None
 
-    def ask_where(self) -> None:
-        """Where the scenario takes place."""
-        scene = re.split(r"[.;,]", self._character.card.data.scenario)[0]
-        told = {"v": scene[:1].lower() + scene[1:]} if scene and "{{" not in scene else {}
-        reply = self._speaker.ours("where" if told else "nowhere", **told)
-        self._conversation.say(self._asker.question("where"), reply)
-
     def ask_lore(self) -> None:
         """A thing that the description tells of."""
         if not self._character.lore:
@@ -130,8 +122,8 @@ class Interview:
     def _ask_about(self, name: str, what: str) -> None:
         cards = load_grammar("cards")
         asked = fill_known(self._random.choice(split_lines(cards["lore_ask"])), {"Lore": name})
-        typed = self._asker.careless(asked)
-        self._conversation.say(typed, self._speaker.recite(cards["lore_say"], Lore=capitalize(name), v=what))
+        typed, slots = self._asker.careless(asked), {"Lore": capitalize(name), "v": what}
+        self._conversation.say(typed, self._speaker.recite((cards["lore_say"], slots)))
 
 
 def question_lines(kind: str) -> list[str]:

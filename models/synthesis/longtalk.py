@@ -23,16 +23,15 @@ def build_long_talk(character: Character, random: Random) -> dict[str, Any]:
     talk = Talk(character, random)
     conversation, memory = talk.conversation, talk.memory
     for _ in range(random.randint(4, 12)):
-        memory.tell() if random.random() < 0.5 else talk.go_on()
+        random.choice((memory.tell, memory.tell_two, talk.go_on, talk.go_on))()
     start, names = len(conversation.messages), {"user": character.user.name, "assistant": character.card.name}
     said = [Said("", names[role], text) for role, text in conversation.messages]
     recap = outline("", said, lambda text: int(len(text.encode()) / _TOKEN_BYTES), random.randint(*_RECAP_TOKENS))
     memory.keep(recap)
     conversation.topic = ""
     for _ in range(random.randint(3, 8)):
-        due = memory.due()
-        if due and random.random() < 0.5:
-            memory.recall(random.choice(due))
+        if memory.due() and random.random() < 0.5:
+            memory.recall_due()
         elif random.random() < 0.15:
             memory.ask_never()
         else:
@@ -58,7 +57,7 @@ def build_remembered_talk(character: Character, random: Random) -> dict[str, Any
         talk.chatter.chat()
     lines = [f"- {random.choice(_AGES)}: {text}" for text in remembered]
     kinds = sorted(kind for kind in memory.facts if kind not in character.facts)
-    memory.recall(random.choice(kinds)) if kinds else memory.ask_never()
+    memory.recall(*random.sample(kinds, min(len(kinds), random.choice((1, 1, 2))))) if kinds else memory.ask_never()
     return _row(character, messages[start:], tail=_tail(conversation.tail, character, lines))
 
 

@@ -25,6 +25,8 @@ _SOUNDS = [
 
 # Share of words whose last syllable is said twice.
 _DOUBLED = 0.06
+# What a word that is hard to copy has inside.
+_PREFIXES = ("Mc", "Mac", "Fitz", "De", "Van", "O'", "L'", "Saint-")
 
 
 def is_held_out(syllable: str) -> bool:
@@ -38,6 +40,11 @@ class NameForge:
     def __init__(self, random: Random, *, held_out: bool = False) -> None:
         self._random = random
         self._held_out = held_out
+
+    @property
+    def held_out(self) -> bool:
+        """Whether its names are for evaluation."""
+        return self._held_out
 
     def word(self, syllables: int = 0) -> str:
         """A made-up word in small letters, of one to three syllables unless their number is given."""
@@ -96,6 +103,30 @@ class NameForge:
         if shape < 0.94:
             return f"{self.name()}-{random.choice(['on', 'by', 'under', 'am'])}-{self.word().capitalize()}"
         return f"{self.name()} {self.name()}"
+
+    def babble(self) -> str:
+        """A word of few syllables that come back, such as `patatatal`: what a head that copies runs in circles on."""
+        sounds = self._random.choice(_SOUNDS)
+        one, two = self._syllable(sounds), self._syllable(sounds)
+        pattern = self._random.choice((f"{one}{one}", f"{one}{one}{one}", f"{one}{two}{one}", f"{two}{one}{one}{one}"))
+        return pattern + self._random.choice(("", "", two, self._syllable(sounds)))
+
+    def knot(self) -> str:
+        """A word with hyphens, capitals or figures inside, or of syllables that come back."""
+        random = self._random
+        match random.randrange(6):
+            case 0:
+                return "-".join(self.word() for _ in range(random.choice((2, 2, 3))))
+            case 1:
+                return random.choice(_PREFIXES) + self.word(2).capitalize()
+            case 2:
+                return self.word(2).capitalize() + self.word(2).capitalize()
+            case 3:
+                return f"{self.word().capitalize()}-{random.randint(2, 999)}"
+            case 4:
+                return f"{self.word()}'{self.word(1)}"
+            case _:
+                return self.babble()
 
     def _syllable(self, sounds: str) -> str:
         onsets, nuclei, codas = (part.split() for part in sounds.split("|"))

@@ -5,13 +5,16 @@ from dataclasses import asdict, replace
 from random import Random
 from typing import Any
 
+from characters.card import CharacterCard
+
 from models.synthesis.character import Character
 from models.synthesis.grammar import fill_known, load_grammar, split_lines
 from models.synthesis.imagination import Imagination
 from models.synthesis.names import NameForge
 from models.synthesis.talk import Talk
 
-_EXCHANGES = (1, 8)
+# Short ones often: however long a scene is, its last line alone is learned.
+_EXCHANGES = (1, 1, 2, 2, 3, 4, 6, 8)
 
 
 def build_cast_scene(characters: Sequence[Character], random: Random) -> dict[str, Any]:
@@ -19,12 +22,14 @@ def build_cast_scene(characters: Sequence[Character], random: Random) -> dict[st
 
     The lines before are the others' and its speaker's own, each with a name.
     """
-    user, facts = characters[0].user, characters[0].facts
-    cast = [replace(character, user=user, facts=facts) for character in _of_different_names(characters)]
+    user, facts, present = characters[0].user, characters[0].facts, _of_different_names(characters)
+    names = [character.card.name for character in present]
+    scenario = _scenario(names, random) if random.random() < 0.5 else ""
+    cast = [replace(one, card=_placed(one.card, scenario), user=user, facts=facts) for one in present]
     talks = [Talk(character, random) for character in cast]
     messages: list[dict[str, str]] = []
     speaker = 0
-    for _ in range(random.randint(*_EXCHANGES)):
+    for _ in range(random.choice(_EXCHANGES)):
         speaker = random.randrange(len(cast))
         asked, answered = _exchange(talks[speaker], random)
         name = cast[speaker].card.name
@@ -35,19 +40,23 @@ def build_cast_scene(characters: Sequence[Character], random: Random) -> dict[st
     row: dict[str, Any] = {
         "card": card.to_v3(),
         "user": asdict(user),
-        "stage": {"names": [character.card.name for character in cast], "speaker": card.name},
+        "stage": {"names": names, "speaker": card.name},
         "messages": messages,
     }
-    if random.random() < 0.5:
-        row["scenario"] = _scenario(row["stage"]["names"], random)
-    return row
+    return row | {"scenario": scenario} if scenario else row
 
 
 def _exchange(talk: Talk, random: Random) -> tuple[str, str]:
-    """A question about the card, or small talk, with the answer."""
-    talk.interview.ask() if random.random() < 0.7 else talk.chatter.chat()
+    """A question about the card or what is near it, or small talk, with the answer."""
+    moves = (talk.interview.ask, talk.everyday.ask, talk.chatter.echo, talk.chatter.chat)
+    random.choices(moves, (60, 12, 8, 20))[0]()
     (_, asked), (_, answered) = talk.conversation.messages[-2:]
     return asked, answered
+
+
+def _placed(card: CharacterCard, scenario: str) -> CharacterCard:
+    """The card in this scene: of its own scenario nobody in a cast is told."""
+    return card.model_copy(update={"data": card.data.model_copy(update={"scenario": scenario})})
 
 
 def _scenario(names: Sequence[str], random: Random) -> str:

@@ -30,16 +30,19 @@ from models.synthesis.talk import Talk
 
 PORTRAIT_SHARE = 0.08
 DRILL_SHARE = 0.3
-# About four characters a token: nothing longer than two thousand tokens of talk.
+# Some 2,700 tokens with the card before it.
 LONGEST = 5500
+_EXCHANGES = (3, 6, 8, 8, 10, 10, 12, 12, 14, 16, 20, 30, 40)
+# Where talks may be longer than usual, most of them are: short rows are to be had for less.
+_LONG_EXCHANGES = (10, 12, 14, 16, 20, 30, 40)
 
 
 def hold_talk(character: Character, random: Random, longest: int = LONGEST) -> Conversation:
-    """A conversation of six to forty exchanges with `character`, or of more where it may be longer than usual."""
+    """A conversation of three to forty exchanges with `character`, or of more where it may be longer than usual."""
     talk = Talk(character, random)
     if random.random() < 0.75:
         talk.conversation.greet()
-    exchanges = random.choice([3, 6, 8, 8, 10, 10, 12, 12, 14, 16, 20, 30, 40]) * max(1, longest // LONGEST)
+    exchanges = random.choice(_LONG_EXCHANGES if longest > LONGEST else _EXCHANGES) * max(1, longest // LONGEST)
     if random.random() < 0.35:
         talk.chatter.chat("hello")
     while exchanges and sum(len(text) for _, text in talk.conversation.messages) < longest:
@@ -48,7 +51,7 @@ def hold_talk(character: Character, random: Random, longest: int = LONGEST) -> C
     if random.random() < 0.08:
         talk.interview.end_with_lore()
     elif random.random() < 0.15:
-        talk.chatter.chat("bye")
+        talk.chatter.chat(random.choice(("bye", "bye", "goodnight")))
     return talk.conversation
 
 
@@ -85,12 +88,14 @@ def build_rows(
     longer: float = 0.0,
     scenes: float = 0.0,
     impersonated: float = 0.0,
+    drills: float = DRILL_SHARE,
     longest: int = LONGEST,
 ) -> Iterator[dict[str, Any]]:
     """A dialogue or a drill for each character, in order, with portraits strewn in between.
 
     Shares of them are `longer` than what is still told of them, `scenes` with the characters just before, or end with
-    a line of the user's that is `impersonated`. `longest` is in characters, for the others.
+    a line of the user's that is `impersonated`. Of the others a share are `drills`; `longest` is in characters, for the
+    rest.
     """
     latest: deque[Character] = deque(maxlen=4)
     for number, character in enumerate(characters):
@@ -107,7 +112,7 @@ def build_rows(
         elif longer + scenes <= kind < longer + scenes + impersonated:
             yield build_impersonation(character, random)
         else:
-            yield build_dialogue(character, random, drill=random.random() < DRILL_SHARE, longest=longest)
+            yield build_dialogue(character, random, drill=random.random() < drills, longest=longest)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -118,6 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--longer", type=float, default=0.0, help="share of talks with a recap or with memories")
     parser.add_argument("--scenes", type=float, default=0.0, help="share of scenes of several characters")
     parser.add_argument("--impersonated", type=float, default=0.0, help="share that ends with a line of the user's")
+    parser.add_argument("--drills", type=float, default=DRILL_SHARE, help="share of drills among the others")
     parser.add_argument("--longest", type=int, default=LONGEST, help="characters of a talk")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(arguments)
@@ -126,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with options.personas.open("rb") as source, part.open("wb") as file:
         characters = (parse_character(orjson.loads(line)) for line in source)
         shares = {"longer": options.longer, "scenes": options.scenes, "impersonated": options.impersonated}
-        rows = build_rows(characters, options.seed, longest=options.longest, **shares)
+        rows = build_rows(characters, options.seed, drills=options.drills, longest=options.longest, **shares)
         for row in track(rows, "talking", total=None):
             file.write(orjson.dumps(row) + b"\n")
     part.replace(options.out)

@@ -1,8 +1,6 @@
 """What a card says, field by field."""
 
-from random import Random
-
-from models.synthesis.grammar import capitalize
+from models.synthesis.grammar import capitalize, load_grammar, split_lines
 from models.synthesis.imagination import Imagination
 from models.synthesis.values import Value
 from models.synthesis.voices import load_voices
@@ -30,6 +28,9 @@ _SPOKEN_GENDERS = {
     "girl": "a girl",
     "boy": "a boy",
 }
+# Shares of what evaluation's cards don't have: long values full of rare words, ages without a number.
+_LONG = 0.25
+_IN_WORDS = 0.12
 
 
 def imagine_values(imagination: Imagination) -> dict[str, Value]:
@@ -41,13 +42,14 @@ def imagine_values(imagination: Imagination) -> dict[str, Value]:
     gender = random.choice(_GENDERS[pronoun])
     values = {
         "name": Value(name, name),
-        "age": _age(random),
+        "age": _age(imagination),
         "gender": Value(gender, _SPOKEN_GENDERS.get(gender.lower(), gender[:1].lower() + gender[1:])),
         "race": _race(imagination),
         "birth_place": _birth_place(imagination),
     }
     for name in FREE_FIELDS:
-        values[name] = imagination.value(name, pronoun, perspective)
+        long = not forge.held_out and random.random() < _LONG
+        values[name] = imagination.value(name, pronoun, perspective, long=long)
     return values
 
 
@@ -69,7 +71,11 @@ def describe_voice(imagination: Imagination, voice: str) -> str:
     return capitalize(text) if random.random() < 0.3 else text
 
 
-def _age(random: Random) -> Value:
+def _age(imagination: Imagination) -> Value:
+    random = imagination.random
+    if not imagination.forge.held_out and random.random() < _IN_WORDS:
+        words = imagination.text(random.choice(split_lines(load_grammar("values")["ageless"])))
+        return Value(capitalize(words) if random.random() < 0.3 else words, words, "words")
     age = random.randint(7, 99) if random.random() < 0.85 else random.randint(100, 4000)
     if random.random() < 0.75:
         return Value(str(age), str(age), "digits")

@@ -14,7 +14,8 @@ def imagine_user(imagination: Imagination) -> tuple[dict[str, dict[str, str]], U
     facts: dict[str, dict[str, str]] = {}
     sentences = []
     if random.random() < 0.4:
-        kinds = [kind for kind, entry in load_grammar("facts").items() if isinstance(entry, dict) and kind != "name"]
+        entries = load_grammar("facts").items()
+        kinds = [kind for kind, entry in entries if isinstance(entry, dict) and "persona" in entry and kind != "name"]
         for kind in random.sample(kinds, random.randint(1, 3)):
             facts[kind] = imagine_fact(imagination, kind)
             line = load_grammar("facts")[kind]["persona"].strip()
@@ -34,5 +35,5 @@ def imagine_user(imagination: Imagination) -> tuple[dict[str, dict[str, str]], U
 def imagine_fact(imagination: Imagination, kind: str) -> dict[str, str]:
     """One thing about a user: `f`, the fact, and what else its lines name."""
     entry: dict[str, Any] = load_grammar("facts")[kind]
-    extras = {slot: imagination.slot(slot) for slot in ("beast", "kin", "n")}
+    extras = {slot: imagination.slot(slot) for slot in ("beast", "kin", "n", *entry.get("slots", ()))}
     return {"f": imagination.text(imagination.random.choice(entry["value"])), **extras}

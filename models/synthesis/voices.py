@@ -135,6 +135,7 @@ _SAYING: dict[str, Callable[[str, Random], str]] = {
         (r"\b[Yy]ou fear\b", "thou fearest"),
         (r"\byour\b", "thy"),
         (r"\bYour\b", "Thy"),
+        (r"(?<=[.!?] )thou\b", "Thou"),
         (r"\byou\b", "thee"),
         (r"\bYou\b", "Thou"),
         (r"\b[Ii]t's\b", "'tis"),
