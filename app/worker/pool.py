@@ -23,7 +23,7 @@ MOST_WAITING = 128
 # The slowest file that the limits let through takes some seconds on a machine that is busy.
 LIMIT_S = 60.0
 # Rests while somebody is answered: of the time that the file before took, and at most so long.
-REST_SHARE, MOST_REST_S = 3.0, 0.5
+REST_SHARE, MOST_REST_S = 8.0, 0.5
 
 
 class FileBeyondError(InvalidRequestError):
