@@ -56,6 +56,8 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--rounds", type=int, default=5, help="each of them alone, then with a share of the cards")
     add("--alone-s", type=float, default=30.0, help="how long the chat is timed alone in each round")
     add("--max-tokens", type=int, default=128)
+    add("--max-model-len", type=int, default=4096)
+    add("--memory", choices=["on", "off"], default="off", help="on: what it embeds after each cut holds up frames, too")
     add("--seed", type=int, default=0)
     add("--json", type=Path, help="write the figures here")
     add("--logs", type=Path, default=Path("build/bench"), help="where the server's output goes")
@@ -112,7 +114,8 @@ async def _chat(
     client: httpx.AsyncClient, arguments: argparse.Namespace, frames: list[list[float]], over: asyncio.Event
 ) -> None:
     # Not `ignore_eos`: what is generated behind an end is no text, and would pass for a gap between frames.
-    chat = SessionChat(arguments.character, Sampling(arguments.max_tokens, arguments.max_tokens))
+    sampling = Sampling(arguments.max_tokens, arguments.max_tokens)
+    chat = SessionChat(arguments.character, sampling, memory=arguments.memory)
     await open_chat(client, chat, perf_counter(), TURN_S)
     rng = seeded(arguments.seed)
     while not over.is_set():
@@ -159,7 +162,7 @@ def main() -> int:
         if url is None:
             arguments.logs.mkdir(parents=True, exist_ok=True)
             data_dir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="opencharacter-imports-")))
-            launch = launch_ours(arguments.model, data_dir=data_dir, max_model_len=2048)
+            launch = launch_ours(arguments.model, data_dir=data_dir, max_model_len=arguments.max_model_len)
             console.print("starting the server; its log is in", str(arguments.logs))
             stack.enter_context(running(launch, arguments.logs / "imports.log"))
             url = launch.url

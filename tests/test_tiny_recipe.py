@@ -48,10 +48,10 @@ class Checkout:
         for name in ("model.safetensors", "README.md"):
             (folder / "models" / "tiny" / name).write_text("old\n")
 
-    def make(self, dies: str = "", fails: str = "", at_once: str = "") -> int:
+    def make(self, dies: str = "", fails: str = "") -> int:
         """Run the script; returns its exit status."""
         path = f"{self.folder / 'bin'}:{os.environ['PATH']}"
-        environment = {**os.environ, "PATH": path, "DIES": dies, "FAILS": fails, "AT_ONCE": at_once}
+        environment = {**os.environ, "PATH": path, "DIES": dies, "FAILS": fails}
         return subprocess.run(["sh", "models/recipes/tiny.sh"], cwd=self.folder, env=environment, timeout=60).returncode
 
     def calls(self) -> list[str]:
@@ -75,19 +75,9 @@ def test_the_whole_run_is_in_order_and_ships_what_comes_out(checkout: Checkout) 
     calls = checkout.calls()
     a_stage = ["personas", "smalltalk", "filter", "sft"]
     measured = ["recall", "evaluation"] * 2
-    assert [call.split()[0] for call in calls] == [*a_stage * 3, *measured, "succession"]
+    assert [call.split()[0] for call in calls] == [*a_stage, *a_stage, *a_stage[:-1], *a_stage, *measured, "succession"]
     assert calls[-1] == "succession build/tiny/third build/tiny/shipped"
     assert (checkout.shipped("model.safetensors"), checkout.shipped("README.md")) == ("new", "old")
-
-
-def test_one_run_instead_of_three_ends_the_same_way(checkout: Checkout) -> None:
-    assert checkout.make(at_once="1") == 0
-    calls = checkout.calls()
-    assert [call for call in calls if call.startswith("sft")] == ["sft models/recipes/tiny-at-once.yaml"]
-    written = {call.split()[-1] for call in calls if call.startswith("filter")}
-    recipe = (ROOT / "models" / "recipes" / "tiny-at-once.yaml").read_text()
-    assert all(f"data: [{path}]" in recipe for path in written)
-    assert checkout.shipped("model.safetensors") == "new"
 
 
 @pytest.mark.parametrize("fails", ["personas-2", "filter", "tiny-longer", "succession"])
@@ -104,26 +94,24 @@ def test_a_run_that_was_killed_goes_on_where_it_was(checkout: Checkout, dies: st
     assert checkout.make() == 0
     after = checkout.calls()
     trained = [call for call in [*before, *after] if call.startswith("sft")]
-    assert trained == [f"sft models/recipes/{name}.yaml" for name in ("tiny", "tiny-longer", "tiny-8k")]
+    assert trained == [f"sft models/recipes/{name}.yaml" for name in ("tiny", "tiny-longer", "tiny-served")]
     assert checkout.shipped("model.safetensors") == "new"
 
 
 def test_each_stage_goes_on_from_the_one_before() -> None:
-    recipes = [ROOT / "models" / "recipes" / f"{name}.yaml" for name in ("tiny", "tiny-longer", "tiny-8k")]
+    recipes = [ROOT / "models" / "recipes" / f"{name}.yaml" for name in ("tiny", "tiny-longer", "tiny-served")]
     outputs = [_value(recipe, "output") for recipe in recipes]
     assert [_value(recipe, "base") for recipe in recipes[1:]] == outputs[:-1]
-    for number, recipe in enumerate(recipes, 1):
-        assert f"data: [build/tiny/train-{number}.jsonl]" in recipe.read_text()
+    data = [path.name for recipe in recipes for phase in _rows_phases(recipe) for path in phase.data]
+    assert data == [f"train-{number}.jsonl" for number in (1, 2, 3, 4)]
 
 
-@pytest.mark.parametrize("at_once", ["", "1"])
-def test_every_stage_meets_casts_and_makes_rows_enough(checkout: Checkout, renderer: Renderer, at_once: str) -> None:
-    checkout.make(at_once=at_once)
+def test_every_stage_meets_casts_and_makes_rows_enough(checkout: Checkout, renderer: Renderer) -> None:
+    checkout.make()
     calls = [call.split() for call in checkout.calls()]
     counts = {_option(call, "--seed"): int(_option(call, "--count")) for call in calls if call[0] == "personas"}
     talks = {_option(call, "--seed"): call for call in calls if call[0] == "smalltalk"}
-    recipes = [load_recipe(ROOT / call[1]) for call in calls if call[0] == "sft"]
-    phases = [phase for recipe in recipes for phase in recipe.phases if isinstance(phase, RowsPhase)]
+    phases = [phase for call in calls if call[0] == "sft" for phase in _rows_phases(ROOT / call[1])]
     assert [phase.data[0].stem for phase in phases] == [f"train-{seed}" for seed in talks]
     for (seed, call), phase in zip(talks.items(), phases, strict=True):
         shares = {name: float(_option(call, f"--{name}", "0")) for name in ("longer", "scenes", "impersonated")}
@@ -146,9 +134,8 @@ def test_what_is_read_far_is_long() -> None:
     assert sum(length > 6000 for length in said) > 0.4 * len(said)
 
 
-def test_what_repeats_without_end_is_not_what_comes_last() -> None:
-    kinds = [phase.kind for phase in load_recipe(ROOT / "models/recipes/tiny-at-once.yaml").phases]
-    assert kinds == sorted(kinds)
+def _rows_phases(recipe: Path) -> list[RowsPhase]:
+    return [phase for phase in load_recipe(recipe).phases if isinstance(phase, RowsPhase)]
 
 
 def _option(call: list[str], name: str, default: str = "") -> str:

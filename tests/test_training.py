@@ -202,7 +202,7 @@ def test_the_recipe_of_the_shipped_model_is_its_shape() -> None:
     assert shape is not None
     config = AutoModelForCausalLM.from_pretrained("models/tiny").config
     assert (config.hidden_size, config.num_hidden_layers) == (shape.hidden_size, shape.layers)
-    longer = load_recipe(Path("models/recipes/tiny-8k.yaml")).context
+    longer = load_recipe(Path("models/recipes/tiny-served.yaml")).context
     assert config.max_position_embeddings in (shape.max_position_embeddings, longer)
 
 

@@ -1,8 +1,7 @@
 #!/bin/sh
 # The embedded model, from nothing to models/tiny: characters, dialogues, filter, training, and what it is worth.
 #
-#   make tiny            # stopped or killed, it goes on where it was; rm -r build/tiny begins anew
-#   AT_ONCE=1 make tiny  # one run instead of three stages
+#   make tiny  # stopped or killed, it goes on where it was; rm -r build/tiny begins anew
 #
 # Two cores without a GPU, 3 GB of memory, 3 GB of disk. What comes out takes the place of models/tiny where no measure
 # is worse than that of the model that is there; else this ends with 1, and models/tiny stays as it is.
@@ -24,10 +23,6 @@ rows() { # their number, how many characters (a few more than the recipe reads),
     python -m models.synthesis.filter "$talks" --out "$OUT/train-$number.jsonl"
 }
 
-long_rows() { # for the last stage; what is short in them is what no other stage has enough of
-    rows 3 2200 --longer 0.2 --scenes 0.15 --impersonated 0.06 --drills 0.1 --longest 25000
-}
-
 train() { # a recipe
     python -m models.training.sft "models/recipes/$1.yaml"
 }
@@ -37,18 +32,16 @@ measure() { # a model, and what its figures are called: recall, style, the user'
     python -m models.evaluation drift --model "$1" --limit 40 --out "$OUT/$2.drift.jsonl"
 }
 
-if [ -z "${AT_ONCE:-}" ]; then
-    made first || { rows 1 33000 --scenes 0.08; train tiny; }
-    made second || { rows 2 33000 --longer 0.1 --scenes 0.1 --impersonated 0.03; train tiny-longer; }
-    made third || { long_rows; train tiny-8k; }
-    NEW=third
-else
-    made at-once || { rows 4 38000 --longer 0.12 --scenes 0.12 --impersonated 0.04; long_rows; train tiny-at-once; }
-    NEW=at-once
-fi
+made first || { rows 1 33000 --scenes 0.08; train tiny; }
+made second || { rows 2 33000 --longer 0.1 --scenes 0.1 --impersonated 0.03; train tiny-longer; }
+made third || {
+    rows 3 11500 --longer 0.12 --scenes 0.12 --impersonated 0.04
+    rows 4 2200 --longer 0.2 --scenes 0.15 --impersonated 0.06 --drills 0.1 --longest 25000
+    train tiny-served
+}
 
 [ -e "$OUT/shipped" ] || { cp -r "$SHIPPED" "$OUT/shipped.part" && mv "$OUT/shipped.part" "$OUT/shipped"; }
 measure "$OUT/shipped" shipped
-measure "$OUT/$NEW" "$NEW"
-python -m models.evaluation.succession "$OUT/$NEW" "$OUT/shipped"
-cp "$OUT/$NEW"/* "$SHIPPED"
+measure "$OUT/third" third
+python -m models.evaluation.succession "$OUT/third" "$OUT/shipped"
+cp "$OUT/third"/* "$SHIPPED"
