@@ -27,7 +27,7 @@ from characters.formats.gallery import Gallery
 from characters.formats.writing import write_card
 from characters.library import load_library
 from loadtest.chats import Sampling, SessionChat
-from loadtest.machine import describe_machine
+from loadtest.machine import describe_machine, run_first
 from loadtest.report import wide_console
 from loadtest.sample import TurnSample
 from loadtest.servers import launch_ours, running
@@ -57,7 +57,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--alone-s", type=float, default=30.0, help="how long the chat is timed alone in each round")
     add("--max-tokens", type=int, default=128)
     add("--max-model-len", type=int, default=4096)
-    add("--memory", choices=["on", "off"], default="off", help="on: what it embeds after each cut holds up frames, too")
+    add("--memory", choices=["on", "off"], default="on", help="of the chat")
     add("--seed", type=int, default=0)
     add("--json", type=Path, help="write the figures here")
     add("--logs", type=Path, default=Path("build/bench"), help="where the server's output goes")
@@ -166,6 +166,9 @@ def main() -> int:
             console.print("starting the server; its log is in", str(arguments.logs))
             stack.enter_context(running(launch, arguments.logs / "imports.log"))
             url = launch.url
+        # Not before the server has started: it would inherit that.
+        if not run_first():
+            console.print("not allowed to run before all others: the client's own waits are in the figures")
         rounds = uvloop.run(measure(url, arguments))
     figures, by_round = pool(rounds), [pool([of_round]) for of_round in rounds]
     console.print(

@@ -103,8 +103,8 @@ class _RedisServer:
             "appendonly": "yes",
             "appendfsync": appendfsync,
             "save": "",
-            # Rewriting the file takes a processor from whoever is answered: seldom, and with nothing packed, for what is
-            # large is pictures.
+            # Rewriting the file takes a processor from whoever is answered: seldom, and with nothing packed, since what
+            # is large is pictures.
             "auto-aof-rewrite-min-size": "512mb",
             "rdbcompression": "no",
             "daemonize": "no",
