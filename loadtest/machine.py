@@ -27,10 +27,10 @@ def describe_machine() -> dict[str, str]:
 
 
 def run_first() -> bool:
-    """Schedule this process before all others, as if the client had a machine of its own; False where that isn't allowed.
+    """Schedule this process before all others, as if the client had a machine of its own; False where it isn't allowed.
 
-    The engine's processes wait for each other by spinning. On two cores a client beside them, woken by a frame, was left
-    waiting for up to 0.6 s (Linux 6.18), which reads as a gap of the server's.
+    The engine's processes wait for each other by spinning. On two cores a client beside them, woken by a frame, was
+    left waiting for up to 0.6 s (Linux 6.18), which reads as a gap of the server's.
     """
     try:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
