@@ -335,3 +335,16 @@ def test_a_journal_that_was_cut_off_is_read_up_to_there(tmp_path: Path) -> None:
     path = tmp_path / "loss.jsonl"
     path.write_bytes(b'{"phase": "1 rows", "step": 1, "loss": 2.0}\n{"phase": "1 rows", "st')
     assert read_points(path) == [Point("1 rows", 1, 2.0)]
+
+
+def test_what_the_data_may_not_be_used_for_is_told(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sft, "train", lambda *_: None)
+    manifest = {"made_from": {}, "runs": [{"origins": ["PersonaHub", "build/dialogues.jsonl"]}]}
+    data.with_suffix(".manifest.json").write_text(json.dumps(manifest))
+    recipe = str(write_recipe(tmp_path, data))
+    sft.main([recipe])
+    assert "Persona Hub (CC BY-NC-SA 4.0, for research): not for commercial use" in capsys.readouterr().err
+    sft.main([recipe, "--purpose", "research"])
+    assert "Persona Hub" not in capsys.readouterr().err

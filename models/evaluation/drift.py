@@ -133,11 +133,13 @@ def _build_player(options: argparse.Namespace, episodes: Sequence[Episode]) -> W
         return TranscriptPlayer(episodes, options.temperature, options.seed)
     if not options.url:
         raise Stop("--sessions needs the server's --url")
-    body = {"temperature": options.temperature, "max_tokens": REPLY_TOKENS, "seed": options.seed}
+    body = {"temperature": options.temperature, "max_tokens": REPLY_TOKENS}
     if options.fidelity:
         body |= {"fidelity": {"n": options.fidelity}}
     key = build_teacher_options(options).api_key
-    return SessionPlayer(episodes, options.url.rstrip("/").removesuffix("/v1"), key, options.timeout_s, body)
+    return SessionPlayer(
+        episodes, options.url.rstrip("/").removesuffix("/v1"), key, options.timeout_s, body, options.seed
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

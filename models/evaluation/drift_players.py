@@ -28,10 +28,10 @@ class TranscriptPlayer:
         episode = self.episodes[task.content["number"]]
         lines, tail = open_conversation(episode), close_prompt(episode)
         replies = []
-        for question in episode.questions:
+        for turn, question in enumerate(episode.questions):
             lines.append(Line("user", question.text))
             said = fit_lines([*lines[:-1], *tail, lines[-1]], asking)
-            asked = Question(said, REPLY_TOKENS, self.temperature, task.seed(self.seed))
+            asked = Question(said, REPLY_TOKENS, self.temperature, task.seed(self.seed) + turn)
             lines.append(Line("assistant", await asking.ask(asked, read_reply)))
             replies.append(lines[-1].text)
         return {"replies": replies}
@@ -46,6 +46,7 @@ class SessionPlayer:
     api_key: str | None
     timeout_s: float
     body: Mapping[str, Any]
+    seed: int
 
     async def write(self, task: Task, _: Asking) -> Row:
         episode = self.episodes[task.content["number"]]
@@ -62,12 +63,12 @@ class SessionPlayer:
             user = {"name": episode.character.user.name, "persona": episode.character.user.persona}
             session = (await post(client, "/sessions", {"character_id": character, "user": user}))["id"]
             try:
-                return [
-                    (await post(client, f"/sessions/{session}/messages", {**self.body, "content": question.text}))[
-                        "message"
-                    ]["content"]
-                    for question in episode.questions
-                ]
+                replies = []
+                for turn, question in enumerate(episode.questions):
+                    body = {**self.body, "content": question.text, "seed": self.seed + turn}
+                    answer = await post(client, f"/sessions/{session}/messages", body)
+                    replies.append(str(answer["message"]["content"]))
+                return replies
             finally:
                 await client.delete(f"/sessions/{session}")
         finally:

@@ -38,7 +38,7 @@ synthesize dialogues "$OUT/profiles.jsonl" --strategy G --characters 3 --out "$O
 synthesize filter "$OUT/written.jsonl" --critic --out "$OUT/dialogues.jsonl"
 
 export CUDA_VISIBLE_DEVICES=0                             # the 8B needs no more than one
-python -m models.training.sft "$RECIPE"                   # LoRA is merged, and written for vLLM
+python -m models.training.sft "$RECIPE" --purpose research # LoRA is merged, and written for vLLM
 
 OPENCHARACTER_MODEL=$MODEL OPENCHARACTER_DATA_DIR=$OUT/server python -m app serve &
 SERVER=$!

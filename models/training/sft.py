@@ -16,13 +16,17 @@ from pydantic import ValidationError
 from rich.console import Console
 from transformers import PreTrainedModel, set_seed
 
+from models.synthesis.pipeline.licences import PURPOSES, warn_of_licences
+from models.synthesis.pipeline.origins import find_origins
+from models.synthesis.pipeline.sources import Source
+from models.synthesis.teachers.teacher import Stop
 from models.training.base import Base, load_network, open_base
 from models.training.checkpoints import claim_run, forget_run, last_checkpoint, step_of
 from models.training.corpus import Corpus, load_corpus
 from models.training.curriculum import plan_batches
 from models.training.export import JOURNAL, export
 from models.training.journal import Journal
-from models.training.recipe import CopyingPhase, Recipe, RecipeError, load_recipe
+from models.training.recipe import CopyingPhase, Recipe, RecipeError, RowsPhase, load_recipe
 from models.training.space import check_space
 from models.training.trainer import build_trainer
 
@@ -86,6 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--base", help="go on from this model instead of the recipe's")
     parser.add_argument("--output", type=Path, help="write the model there instead of where the recipe says")
+    parser.add_argument("--purpose", choices=PURPOSES, default=PURPOSES[0], help="what the model is trained for")
     parser.add_argument("--restart", action="store_true", help="throw away what an earlier run has left")
     options = parser.parse_args(arguments)
     console = Console(stderr=True)
@@ -93,8 +98,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         recipe = load_recipe(options.recipe).with_paths(options.base, options.output)
         if options.restart:
             forget_run(recipe)
+        if PartialState(cpu=not torch.cuda.is_available()).is_main_process:
+            data = [path for phase in recipe.phases if isinstance(phase, RowsPhase) for path in phase.data]
+            origins = (name for path in data for name in find_origins(Source(str(path))))
+            warn_of_licences(console, origins, options.purpose)
         train(recipe, console)
-    except (RecipeError, ValidationError) as error:
+    except (RecipeError, Stop, ValidationError) as error:
         console.print(f"error: {error}", style="red", markup=False, highlight=False)
         return 2
     except OSError as error:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from models.synthesis.pipeline.journal import Journal
 from models.synthesis.pipeline.ledger import Ledger
-from models.synthesis.pipeline.licences import find_licences
+from models.synthesis.pipeline.licences import PURPOSES, warn_of_licences
 from models.synthesis.pipeline.manifest import Manifest
 from models.synthesis.pipeline.progress import ProgressBar, tell_counts
 from models.synthesis.pipeline.report import write_report
@@ -66,7 +66,7 @@ def build_parser(doc: str | None, *, teacher_needed: bool = True) -> argparse.Ar
     add("--out", type=Path, required=True, help="JSONL to write, or to go on with")
     add("--seed", type=int, default=1)
     add("--limit", type=_positive, help="read so many rows of each source at most")
-    add("--purpose", choices=("commercial", "research"), default="commercial", help="what models are trained for")
+    add("--purpose", choices=PURPOSES, default=PURPOSES[0], help="what models are trained for")
     teacher = parser.add_argument_group("the teacher")
     add = teacher.add_argument
     add("--model", required=teacher_needed, help="a folder or hub id to load here, or a name behind --url")
@@ -121,9 +121,7 @@ def _carry_out(plan: Plan, options: argparse.Namespace, console: Console) -> int
     origins = (*plan.origins, *([teacher.model] if plan.asks else []))
     manifest = Manifest(plan.out, plan.command, {**asked, **plan.identity})
     with Journal(plan.out) as journal:
-        licences = find_licences(origins)
-        for warning in filter(None, (licence.warning(options.purpose) for licence in licences)):
-            console.print(f"mind the licence: {warning}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+        licences = warn_of_licences(console, origins, options.purpose)
         manifest.begin(
             purpose=options.purpose,
             origins=origins,

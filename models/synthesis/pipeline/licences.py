@@ -7,6 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from rich.console import Console
+
+PURPOSES = ("commercial", "research")
+
 # `family`: only models of the teacher's own family may be trained on it.
 Restriction = Literal["non-commercial", "family"]
 
@@ -59,6 +63,14 @@ def find_licences(names: Iterable[str]) -> list[Licence]:
     """The licences of what is known among sources and teachers of these names, each once."""
     found = [licence for name in names for licence in LICENCES if any(sign in name.lower() for sign in licence.signs)]
     return list(dict.fromkeys(found))
+
+
+def warn_of_licences(console: Console, names: Iterable[str], purpose: str) -> list[Licence]:
+    """Say what forbids training for `purpose` on these sources; returns all of their licences."""
+    licences = find_licences(names)
+    for warning in filter(None, (licence.warning(purpose) for licence in licences)):
+        console.print(f"mind the licence: {warning}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+    return licences
 
 
 def recognize(row: Mapping[str, Any]) -> str:
