@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from models.engine import Engine, SamplingParams
+from models.engine import Engine, InvalidRequest, SamplingParams
 from models.evaluation.episodes import Episode, Question
 from models.prompt import build_prompt
 from models.renderer import Turn
@@ -40,14 +40,17 @@ async def play_episodes(engine: Engine, episodes: Sequence[Episode], temperature
 
 
 async def write_profiles(engine: Engine, personas: Sequence[str], temperature: float) -> list[str]:
-    """What the model writes for each persona under the profile's schema."""
+    """What the model writes for each persona under the profile's schema; nothing where the engine gave it up."""
     gate = asyncio.Semaphore(_CONCURRENT)
 
     async def write(number: int, persona: str) -> str:
         async with gate:
             prompt = engine.renderer.render(build_profile_turns(engine.renderer, persona))
             params = build_profile_params(len(prompt), engine.max_model_len, temperature=temperature, seed=0)
-            ids, _ = await _generate(engine, prompt, params, f"profile-{temperature}-{number}")
+            try:
+                ids, _ = await _generate(engine, prompt, params, f"profile-{temperature}-{number}")
+            except InvalidRequest:
+                return ""
             return engine.renderer.decode(ids)
 
     return list(await asyncio.gather(*(write(number, persona) for number, persona in enumerate(personas))))
