@@ -78,6 +78,9 @@ SYNTHESIS_LENGTHS = {
     "goal": 200,
 }
 
+# The longest repeat in a pattern.
+MOST_REPEATED = 120
+
 # What a value is made of besides spaces, as a pattern's ranges, by the bytes that UTF-8 takes for it: no quotes, no
 # escapes, nothing that can't be seen, nothing of private use.
 _SEEN = (
@@ -145,10 +148,19 @@ def profile_json_schema(char_bytes: int = 4, lengths: Mapping[str, int] = SYNTHE
     """
     seen = "".join(_SEEN[:char_bytes])
     properties = {
-        field: {"type": "string", "pattern": f"^[{seen}][ {seen}]{{0,{length - 1}}}$"}
+        field: {"type": "string", "pattern": f"^[{seen}]{_up_to(length - 1, f'[ {seen}]')}$"}
         for field, length in lengths.items()
     }
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+
+
+def _up_to(most: int, pattern: str) -> str:
+    """A pattern for at most so many of `pattern`, in parts.
+
+    Behind longer repeats xgrammar 0.2.8 lets tokens through that it refuses afterwards, which ends the request.
+    """
+    parts = [MOST_REPEATED] * (most // MOST_REPEATED) + [most % MOST_REPEATED]
+    return "".join(f"{pattern}{{0,{part}}}" for part in parts if part)
 
 
 def longest_profile_bytes(char_bytes: int = 4, lengths: Mapping[str, int] = SYNTHESIS_LENGTHS) -> int:

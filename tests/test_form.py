@@ -2,6 +2,7 @@
 
 import json
 from functools import lru_cache
+from random import Random
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from characters.profile import LABELS, SYNTHESIS_LENGTHS
 from models.synthesis.form import BOUNDS, Form, ProfileTooLong, alphabets_for, build_form, fit_form
 from tests.fake_engine import TINY
 
-CONTEXT = 4096
+CONTEXT = VOCABULARY = 4096
 WIDEST = {2: "ß", 3: "鸟", 4: "🐟"}
 # What people write into profiles, and a JSON string can't hold as it is.
 VALUES = [
@@ -32,7 +33,7 @@ VALUES = [
 
 @lru_cache
 def compiler() -> Any:  # xgrammar publishes no types
-    tokenizer = xgrammar.TokenizerInfo.from_huggingface(AutoTokenizer.from_pretrained(TINY), vocab_size=4096)
+    tokenizer = xgrammar.TokenizerInfo.from_huggingface(AutoTokenizer.from_pretrained(TINY), vocab_size=VOCABULARY)
     return xgrammar.GrammarCompiler(tokenizer)
 
 
@@ -126,3 +127,31 @@ def test_form_that_was_chosen_fits(prompt_tokens: int, context: int, shown: floa
 )
 def test_alphabet_spells_the_text(text: str, alphabets: tuple[int, ...]) -> None:
     assert alphabets_for(text) == alphabets
+
+
+@pytest.mark.parametrize("char_bytes", [2, 3, 4])
+def test_no_token_is_let_through_and_then_refused(char_bytes: int) -> None:
+    texts = [str(text) for text in AutoTokenizer.from_pretrained(TINY).batch_decode([[n] for n in range(VOCABULARY)])]
+    words = {number for number, text in enumerate(texts) if text.strip().isalpha() and len(text) > 3}
+    ends = {number for number, text in enumerate(texts) if '"' in text}
+    form = build_form({}, char_bytes)
+    matcher = xgrammar.GrammarMatcher(compiler().compile_json_schema(json.dumps(form.json_schema())))
+    mask = xgrammar.allocate_token_bitmask(1, VOCABULARY)
+    draw, tried, refused = Random(1), 0, set()
+    assert matcher.accept_string("{")
+    for place, field in enumerate(form.lengths, 1):
+        assert matcher.accept_string(f'"{field}":"A')
+        for _ in range(8):
+            matcher.fill_next_token_bitmask(mask)
+            allowed = {number for number in range(VOCABULARY) if int(mask[0][number >> 5]) >> (number & 31) & 1}
+            for end in allowed & ends:
+                tried += 1
+                if matcher.accept_token(end):
+                    matcher.rollback(1)
+                else:
+                    refused.add((field, texts[end]))
+            if more := sorted(allowed & words):
+                assert matcher.accept_token(draw.choice(more))
+        assert matcher.accept_string('",' if place < len(form.lengths) else '"}')
+    assert tried > 100
+    assert not refused
